@@ -1,0 +1,3 @@
+module github.com/opencode-sidecar/opencode-sidecar
+
+go 1.26
