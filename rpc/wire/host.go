@@ -73,6 +73,7 @@ type SessionPromptBody struct {
 type ModelRef struct {
 	ProviderID string `json:"providerID"`
 	ModelID    string `json:"modelID"`
+	Variant    string `json:"variant,omitempty"`
 }
 
 // TextPart is a text part of a prompt.
@@ -142,6 +143,13 @@ type MessagePart struct {
 	Synthetic bool   `json:"synthetic,omitempty"`
 	Tool      string `json:"tool,omitempty"`
 	Reason    string `json:"reason,omitempty" doc:"step-finish"`
+	// State is set on tool parts.
+	State *ToolState `json:"state,omitempty"`
+}
+
+// ToolState is how far a tool call has come.
+type ToolState struct {
+	Status string `json:"status" doc:"pending | running | completed | error"`
 }
 
 // SessionStatus is what a session that is not idle does.
@@ -163,8 +171,9 @@ type AgentInfo struct {
 	Name        string `json:"name"`
 	Description string `json:"description,omitempty"`
 	Mode        string `json:"mode,omitempty" doc:"primary | subagent | all"`
-	Native      bool   `json:"native,omitempty"`
 	Hidden      bool   `json:"hidden,omitempty"`
+	// Model is set when the agent has one of its own.
+	Model *ModelRef `json:"model,omitempty" doc:"the agent's own model"`
 }
 
 // PermissionReplyParams answers a permission question of a session.
