@@ -29,6 +29,9 @@ func Schema() []byte {
 		s := o.schema()
 		s.Description = o.meaning()
 		s.Default = defaultJSON(defaults.Field(o.index))
+		if d, ok := defaults.Field(o.index).Interface().(time.Duration); ok {
+			s.Examples = []any{formatDuration(d), d.Milliseconds()}
+		}
 		if len(o.example) > 0 {
 			s.Examples = append(s.Examples, o.example)
 		}
@@ -60,7 +63,6 @@ func (o option) schema() *jsonschema.Schema {
 			// What a text comes to is beyond a schema; Load holds the limits.
 			Types: []string{"string", "integer"}, Pattern: `^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$|^[0-9]+$`,
 			Minimum: &low, Maximum: &high,
-			Examples: []any{formatDuration(time.Duration(o.max) / 2), int64(high) / 2},
 		}
 	case flag:
 		return &jsonschema.Schema{Type: "boolean"}
