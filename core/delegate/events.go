@@ -1,0 +1,153 @@
+package delegate
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/host"
+)
+
+// The periodic look at OpenCode's session status, which catches lost events:
+// every pollFast after something happened, slowing down to pollSlow, and not at
+// all while no task runs and nobody waits to be told.
+const (
+	pollFast = 500 * time.Millisecond
+	pollSlow = 5 * time.Second
+)
+
+// Event takes a hint from OpenCode. It never blocks and calls nobody.
+func (e *Engine) Event(directory string, ev host.Event) {
+	if ev.Session == "" {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r := e.bySession[ev.Session]; r != nil {
+		r.touch()
+		switch {
+		case ev.Type == host.EventSessionIdle,
+			ev.Type == host.EventSessionStatus && ev.Status == "idle",
+			ev.Type == host.EventSessionDeleted:
+			r.hint()
+		case ev.Type == host.EventSessionError:
+			r.failure = ev.Error
+			r.hint()
+		}
+	}
+	p := e.parents[ev.Session]
+	if p == nil {
+		return
+	}
+	switch {
+	case ev.Type == host.EventSessionIdle,
+		ev.Type == host.EventSessionStatus && ev.Status == "idle":
+		e.nudgeLocked(p)
+	case ev.Type == host.EventSessionError && ev.Error.Aborted():
+		p.held = true
+	case ev.Type == host.EventMessage && ev.Role == host.User && !p.ours(ev.MessageID) && ev.MessageID != p.spoken:
+		p.spoken = ev.MessageID // the event comes again whenever the message changes
+		p.held = false
+	case ev.Type == host.EventPart && ev.Part == "step-finish" && ev.Reason == "stop" && e.settings.Headless:
+		p.turnEnding = ev.MessageID
+		e.nudgeLocked(p)
+	case ev.Type == host.EventSessionDeleted:
+		p.deleted = true
+		e.nudgeLocked(p)
+	}
+}
+
+// poll looks at the status of sessions while there is something to look after.
+func (e *Engine) poll(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	defer timer.Stop()
+	interval := pollFast
+	armed := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.watch:
+			// Something new runs: look soon, but do not push an armed look away.
+			if interval = pollFast; !armed {
+				timer.Reset(interval)
+				armed = true
+			}
+			continue
+		case <-timer.C:
+			armed = false
+		}
+		directories := e.watched()
+		if len(directories) == 0 {
+			continue
+		}
+		var wg sync.WaitGroup
+		for directory := range directories {
+			wg.Go(func() { e.look(ctx, directory) })
+		}
+		wg.Wait()
+		interval = min(interval*3/2, pollSlow)
+		timer.Reset(interval)
+		armed = true
+	}
+}
+
+// watched returns the directories in which a task runs or a parent waits.
+func (e *Engine) watched() map[string]bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	directories := map[string]bool{}
+	for _, r := range e.bySession {
+		directories[r.directory] = true
+	}
+	for _, p := range e.parents {
+		if len(p.outbox) > 0 && !p.held {
+			directories[p.directory] = true
+		}
+	}
+	return directories
+}
+
+// look compares what runs with what OpenCode says is not idle.
+func (e *Engine) look(ctx context.Context, directory string) {
+	statuses, err := e.host.Statuses(ctx, directory)
+	if err != nil {
+		e.log.Debug().Err(err).Str("directory", directory).Msg("session status not readable")
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for session, r := range e.bySession {
+		if r.directory != directory {
+			continue
+		}
+		if r.lease != nil {
+			r.lease.Renew()
+		}
+		if _, busy := statuses[session]; !busy {
+			r.hint()
+		}
+	}
+	for session, p := range e.parents {
+		if _, busy := statuses[session]; !busy && p.directory == directory && len(p.outbox) > 0 && !p.held {
+			e.nudgeLocked(p)
+		}
+	}
+}
+
+// endTasksOf cancels the open tasks of a session that is gone.
+func (e *Engine) endTasksOf(ctx context.Context, p *parent, reason string) {
+	e.mu.Lock()
+	var runs []*run
+	for _, r := range e.runs {
+		if r.parent == p.session {
+			runs = append(runs, r)
+		}
+	}
+	e.mu.Unlock()
+	for _, r := range runs {
+		e.end(ctx, r, &ending{state: task.Cancelled, reason: reason})
+	}
+}

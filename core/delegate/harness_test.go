@@ -1,0 +1,144 @@
+package delegate
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task/memstore"
+	"github.com/opencode-sidecar/opencode-sidecar/host"
+	"github.com/opencode-sidecar/opencode-sidecar/host/hosttest/fake"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const dir = "/work/project"
+
+// rig is an engine over a fake OpenCode, in a synctest bubble.
+type rig struct {
+	*testing.T
+	engine *Engine
+	host   *fake.OpenCode
+	limits *limit.Limiter
+	store  task.Store
+	main   string // a session that a person opened
+}
+
+// play runs test in a bubble with an engine whose agents may run max at a time.
+// When test returns, everything has to come to an end by itself.
+func play(t *testing.T, max int, answer func(host.Prompt, host.Session) fake.Reply, test func(t *testing.T, r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		limits, err := limit.New(limit.Options{Defaults: map[limit.Level]int{limit.Agent: max}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &rig{T: t, host: fake.New(answer), limits: limits, store: memstore.New()}
+		r.engine = New(r.store, r.host, limits, zerolog.New(zerolog.NewTestWriter(t)))
+		r.engine.Configure(func(s *Settings) { s.MaxOpen = 100_000 })
+		r.host.Emit = r.engine.Event
+		r.main = r.host.Open(dir)
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		go func() { r.engine.Run(ctx); close(ended) }()
+		defer func() {
+			stop, done := context.WithTimeout(context.Background(), time.Minute)
+			defer done()
+			if err := r.engine.Stop(stop); err != nil {
+				t.Error(err)
+			}
+			cancel()
+			<-ended
+			r.host.Close()
+			if _, err := limits.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+			for _, k := range limits.Stats() {
+				if k.InUse != 0 {
+					t.Errorf("%s: %d leases are still held", k.Key, k.InUse)
+				}
+			}
+		}()
+		test(t, r)
+	})
+}
+
+func (r *rig) launch(prompt string) task.ID {
+	r.Helper()
+	t, err := r.engine.Launch(r.Context(), Spec{
+		Directory: dir, Worktree: dir, Parent: r.main, Agent: "general", Description: "look", Prompt: prompt, Background: true,
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	return t.ID
+}
+
+func (r *rig) wait(id task.ID) task.Task {
+	r.Helper()
+	t, err := r.engine.Wait(r.Context(), id, 0)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return t
+}
+
+func (r *rig) get(id task.ID) task.Task {
+	r.Helper()
+	t, err := r.store.Get(r.Context(), id)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return t
+}
+
+// sleep lets time pass and everything that it sets off come to rest.
+func (r *rig) sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (r *rig) want(t task.Task, state task.State, text string) {
+	r.Helper()
+	if t.State != state {
+		r.Fatalf("%s is %s (%s), want %s", t.ID, t.State, t.Error, state)
+	}
+	if !strings.Contains(t.Result+" "+t.Error, text) {
+		r.Errorf("%s has result %q and error %q, want %q in it", t.ID, t.Result, t.Error, text)
+	}
+}
+
+// wakes are the messages of ours in the main session.
+func (r *rig) wakes() []host.Message {
+	var out []host.Message
+	for _, m := range r.host.History(r.main) {
+		if m.Role == host.User && len(m.Parts) > 0 && m.Parts[0].Synthetic {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// after answers everything with its own prompt, a while later.
+func after(d time.Duration) func(host.Prompt, host.Session) fake.Reply {
+	return func(p host.Prompt, s host.Session) fake.Reply {
+		return fake.Reply{After: d, Text: "answer to " + p.Text}
+	}
+}
+
+// child answers prompts to child sessions with r, and the main session at once.
+func child(r fake.Reply) func(host.Prompt, host.Session) fake.Reply {
+	return func(p host.Prompt, s host.Session) fake.Reply {
+		if s.Parent == "" {
+			return fake.Reply{Text: "thanks"}
+		}
+		return r
+	}
+}

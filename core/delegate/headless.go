@@ -1,0 +1,140 @@
+package delegate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/host"
+)
+
+// `opencode run` ends at the main session's first idle and drops its children.
+// So when a turn is about to end while tasks are open, a continuation is sent at
+// once, and the turn that it starts is held before it asks the model, until
+// results are there to go with it (opencode-facts 9.2).
+
+const (
+	// holdSlice is how long one call of Transform waits: well below the shim's
+	// deadline for a hook, so that a dead sidecar holds a turn up only that long.
+	holdSlice = 700 * time.Millisecond
+	// gather is how long results wait for others that end about now.
+	gather = 250 * time.Millisecond
+)
+
+// Append is text to add to a message before the model reads it.
+type Append struct {
+	MessageID string
+	Text      string
+}
+
+// continueTurn sends the message that keeps the main session going. Results
+// that are there already go with it.
+func (e *Engine) continueTurn(ctx context.Context, p *parent) {
+	e.mu.Lock()
+	ending := p.turnEnding
+	ids, open, held := slices.Clone(p.outbox), p.open, p.held
+	p.continued = ending
+	e.mu.Unlock()
+	if held || open == 0 && len(ids) == 0 {
+		return
+	}
+	if o, err := e.originOf(ctx, p.directory, p.session); err != nil || o.depth > 0 {
+		return
+	}
+	if len(ids) > 0 {
+		e.tell(ctx, p, ids, false)
+		return
+	}
+	messages, err := e.host.Messages(ctx, p.directory, p.session, 32)
+	if err != nil {
+		e.log.Warn().Err(err).Str("session", p.session).Msg("turn not continued")
+		return
+	}
+	prompt := host.Prompt{Session: p.session, MessageID: e.ids.Next(), Synthetic: true, Text: continuation(open)}
+	prompt.Agent, prompt.Model = lastSpeaker(messages)
+	e.mu.Lock()
+	p.remember(prompt.MessageID)
+	p.holding = prompt.MessageID
+	e.mu.Unlock()
+	if err := e.host.Prompt(ctx, p.directory, prompt); err != nil {
+		e.log.Warn().Err(err).Str("session", p.session).Msg("turn not continued")
+	}
+}
+
+// Transform is called before a turn asks its model; messageID is the last user
+// message. It returns text to add, or again = true while results are awaited.
+func (e *Engine) Transform(ctx context.Context, session, messageID string) (add []Append, again bool) {
+	e.mu.Lock()
+	p := e.parents[session]
+	if p == nil {
+		e.mu.Unlock()
+		return nil, false
+	}
+	add = slices.Clone(p.late)
+	holds := p.holding != "" && p.holding == messageID
+	e.mu.Unlock()
+	if !holds {
+		return add, false
+	}
+	if !e.gathered(ctx, p) {
+		return add, ctx.Err() == nil
+	}
+	e.mu.Lock()
+	ids := slices.Clone(p.outbox)
+	p.holding = ""
+	e.mu.Unlock()
+	tasks := e.untold(ctx, p, ids)
+	if len(tasks) == 0 {
+		return append(add, Append{messageID, "No background task is left."}), false
+	}
+	result := Append{messageID, digest(tasks)}
+	// A prompt with a known message id starts no turn; its text joins the message.
+	if err := e.host.Prompt(ctx, p.directory, host.Prompt{Session: session, MessageID: messageID, Text: result.Text, Synthetic: true}); err != nil {
+		e.log.Warn().Err(err).Str("session", session).Msg("results not stored in their message")
+		e.mu.Lock()
+		p.late = append(p.late, result)
+		e.mu.Unlock()
+	}
+	for _, t := range tasks {
+		if _, err := e.told(ctx, t.ID); err != nil {
+			e.log.Error().Err(err).Str("task", string(t.ID)).Msg("delivery not stored")
+		}
+	}
+	return append(add, result), false
+}
+
+// gathered waits for up to holdSlice until a held turn may go on: all tasks have
+// ended, or some have and no other joined them for a moment.
+func (e *Engine) gathered(ctx context.Context, p *parent) bool {
+	slice := time.NewTimer(holdSlice)
+	defer slice.Stop()
+	for {
+		e.mu.Lock()
+		over := p.open == 0 || p.held || p.deleted
+		some, rest := len(p.outbox) > 0, gather-time.Since(p.arrived)
+		e.mu.Unlock()
+		if over || some && rest <= 0 {
+			return true
+		}
+		var calm <-chan time.Time
+		if some {
+			calm = time.After(rest)
+		}
+		select {
+		case <-p.bell:
+		case <-calm:
+		case <-slice.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func continuation(open int) string {
+	if open == 1 {
+		return "One background task is still running. Its result follows here."
+	}
+	return fmt.Sprintf("%d background tasks are still running. Results follow here as they arrive.", open)
+}

@@ -1,0 +1,309 @@
+package delegate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/host"
+)
+
+// Spec is what to launch.
+type Spec struct {
+	Directory string
+	Worktree  string
+	// Parent is the session that asks, Message the assistant message in which it
+	// does ("" outside a tool call): the child uses that message's model unless
+	// its agent has one of its own.
+	Parent, Message string
+	Agent           string
+	Description     string
+	Prompt          string
+	Group           string
+	// Background tasks wake the parent when they end.
+	Background bool
+}
+
+// origin is what a session's place in the tree of sessions tells.
+type origin struct {
+	depth int // 0 for a session that a person opened
+	model map[string]host.Model
+}
+
+// maxLineage bounds the cache of origins; beyond it the cache starts anew.
+const maxLineage = 10_000
+
+// Launch stores a task and queues it for a slot. When it returns without an
+// error the task exists. It fails with ErrStopping, an error that wraps
+// ErrRefused, or an *AgentError.
+func (e *Engine) Launch(ctx context.Context, s Spec) (task.Task, error) {
+	e.mu.Lock()
+	stopped, settings, child := e.stopped, e.settings, e.bySession[s.Parent] != nil
+	open := 0
+	if p := e.parents[s.Parent]; p != nil {
+		open = p.open
+	}
+	e.mu.Unlock()
+	switch {
+	case stopped:
+		return task.Task{}, ErrStopping
+	case child:
+		return task.Task{}, fmt.Errorf("%w: agents that were delegated to cannot delegate further", ErrRefused)
+	case open >= settings.MaxOpen:
+		return task.Task{}, fmt.Errorf("%w: this session has %d open tasks, the most that maxTasksPerSession allows; wait for some to end or cancel them", ErrRefused, open)
+	}
+	agent, err := e.agent(ctx, s.Directory, s.Agent)
+	if err != nil {
+		return task.Task{}, err
+	}
+	from, err := e.originOf(ctx, s.Directory, s.Parent)
+	if err != nil {
+		return task.Task{}, err
+	}
+	if from.depth+1 > settings.MaxDepth {
+		return task.Task{}, fmt.Errorf("%w: this session is %d levels deep already, maxDepth is %d", ErrRefused, from.depth, settings.MaxDepth)
+	}
+	model := agent.Model
+	if model.ID == "" {
+		model = e.modelOf(ctx, s)
+	}
+	t := task.Task{
+		Directory: s.Directory, Worktree: s.Worktree, Parent: s.Parent,
+		Agent: agent.Name, Model: model, Description: s.Description, Prompt: s.Prompt, Group: s.Group,
+		Background: s.Background, Depth: from.depth + 1, Attempt: 1, State: task.Pending, Created: time.Now(),
+	}
+	if t.Description == "" {
+		t.Description = firstLine(s.Prompt, 60)
+	}
+	for try := 0; ; try++ {
+		t.ID = task.NewID()
+		err := e.store.Create(ctx, t)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, task.ErrExists) || try == 8 {
+			return task.Task{}, fmt.Errorf("the task could not be stored: %w", err)
+		}
+	}
+	return t, e.queue(ctx, t)
+}
+
+// queue puts a stored task in line for its slot.
+func (e *Engine) queue(ctx context.Context, t task.Task) error {
+	r := &run{
+		id: t.ID, directory: t.Directory, parent: t.Parent, background: t.Background,
+		hints: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	e.mu.Lock()
+	e.runs[t.ID] = r
+	e.parentLocked(t.Parent, t.Directory).open++
+	e.mu.Unlock()
+	ticket, err := e.limits.Submit(limit.Request{
+		Keys:    keys(t),
+		Owner:   string(t.ID),
+		Granted: func(lease *limit.Lease) { e.granted(r, lease) },
+		Expired: func() {
+			e.end(context.WithoutCancel(ctx), r, &ending{state: task.Timeout, reason: "its lease was not renewed for 10 minutes"})
+			<-r.done
+		},
+	})
+	if err != nil {
+		e.finish(context.WithoutCancel(ctx), r, outcome{state: task.Interrupted, reason: err.Error()})
+		return ErrStopping
+	}
+	e.mu.Lock()
+	r.ticket = ticket
+	why := r.ending
+	e.mu.Unlock()
+	// Somebody may have asked for the end before the ticket was there to withdraw.
+	if why != nil && ticket.Withdraw() {
+		e.finish(context.WithoutCancel(ctx), r, outcome{state: why.state, reason: why.reason})
+	}
+	return nil
+}
+
+func (e *Engine) granted(r *run, lease *limit.Lease) {
+	e.mu.Lock()
+	r.lease = lease
+	e.ready = append(e.ready, r)
+	e.mu.Unlock()
+	poke(e.signal)
+}
+
+func keys(t task.Task) []limit.Key {
+	k := []limit.Key{{}, limit.ForAgent(t.Agent)}
+	if t.Model.ID != "" {
+		k = append(k, limit.ForProvider(t.Model.Provider), limit.ForModel(t.Model.Provider, t.Model.ID))
+	}
+	return k
+}
+
+// AgentError names an agent that does not exist, and those that do.
+type AgentError struct {
+	Name  string
+	Known []string
+}
+
+func (e *AgentError) Error() string {
+	return fmt.Sprintf("there is no agent %q; the agents are %s", e.Name, strings.Join(e.Known, ", "))
+}
+
+type agentList struct {
+	agents []host.Agent
+	at     time.Time
+}
+
+// agentsFor is how long a list of agents is believed: they change only when
+// OpenCode re-reads its configuration.
+const agentsFor = 30 * time.Second
+
+// Agents lists the agents that tasks can be delegated to, by name.
+func (e *Engine) Agents(ctx context.Context, directory string) ([]host.Agent, error) {
+	e.mu.Lock()
+	list := e.agents[directory]
+	e.mu.Unlock()
+	if time.Since(list.at) < agentsFor {
+		return list.agents, nil
+	}
+	all, err := e.host.Agents(ctx, directory)
+	if err != nil {
+		return nil, err
+	}
+	agents := slices.DeleteFunc(all, func(a host.Agent) bool {
+		return a.Hidden && a.Mode == "primary" // OpenCode's own: title, summary, compaction
+	})
+	slices.SortFunc(agents, func(a, b host.Agent) int { return strings.Compare(a.Name, b.Name) })
+	e.mu.Lock()
+	e.agents[directory] = agentList{agents, time.Now()}
+	e.mu.Unlock()
+	return agents, nil
+}
+
+// agent finds an agent by its exact name, or by the only one that differs in case.
+func (e *Engine) agent(ctx context.Context, directory, name string) (host.Agent, error) {
+	agents, err := e.Agents(ctx, directory)
+	if err != nil {
+		return host.Agent{}, err
+	}
+	var found []host.Agent
+	var known []string
+	for _, a := range agents {
+		if a.Name == name {
+			return a, nil
+		}
+		if strings.EqualFold(a.Name, name) {
+			found = append(found, a)
+		}
+		known = append(known, a.Name)
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	return host.Agent{}, &AgentError{name, known}
+}
+
+// originOf walks up from a session to the one that a person opened.
+func (e *Engine) originOf(ctx context.Context, directory, session string) (origin, error) {
+	e.mu.Lock()
+	o, ok := e.lineage[session]
+	e.mu.Unlock()
+	if ok {
+		return o, nil
+	}
+	depth := 0
+	for id := session; ; depth++ {
+		s, err := e.host.Session(ctx, directory, id)
+		if err != nil {
+			return origin{}, err
+		}
+		if s.Parent == "" {
+			break
+		}
+		if depth > 32 { // OpenCode cannot make such a tree; a lie must not hang us
+			return origin{}, fmt.Errorf("%w: session %s has no end of parents", ErrRefused, session)
+		}
+		id = s.Parent
+	}
+	o = origin{depth: depth, model: map[string]host.Model{}}
+	e.mu.Lock()
+	if len(e.lineage) >= maxLineage {
+		clear(e.lineage)
+	}
+	e.lineage[session] = o
+	e.mu.Unlock()
+	return o, nil
+}
+
+// modelOf returns the model of the message in which the parent asks, so that a
+// child does not fall back to OpenCode's default model. Not knowing it is no error.
+func (e *Engine) modelOf(ctx context.Context, s Spec) host.Model {
+	if s.Message == "" {
+		return host.Model{}
+	}
+	e.mu.Lock()
+	model, ok := e.lineage[s.Parent].model[s.Message]
+	e.mu.Unlock()
+	if ok {
+		return model
+	}
+	messages, err := e.host.Messages(ctx, s.Directory, s.Parent, 4)
+	if err != nil {
+		return host.Model{}
+	}
+	for _, m := range messages {
+		if m.ID == s.Message {
+			model = m.Model
+		}
+	}
+	e.mu.Lock()
+	if o, ok := e.lineage[s.Parent]; ok {
+		clear(o.model) // only the newest message asks
+		o.model[s.Message] = model
+	}
+	e.mu.Unlock()
+	return model
+}
+
+// childRules are the permissions of a child session: what is denied to the
+// parent stays denied, and a child cannot delegate further, by our tools or by
+// OpenCode's own.
+func (e *Engine) childRules(ctx context.Context, r *run) []host.Rule {
+	var rules []host.Rule
+	if parent, err := e.host.Session(ctx, r.directory, r.parent); err == nil {
+		for _, rule := range parent.Permission {
+			if rule.Action == "deny" || rule.Permission == "external_directory" {
+				rules = append(rules, rule)
+			}
+		}
+	}
+	for _, name := range []string{"task", "todowrite", nameDelegate, nameDelegateBatch} {
+		rules = append(rules, host.Rule{Permission: name, Pattern: "*", Action: "deny"})
+	}
+	return rules
+}
+
+// firstLine returns the first line of s, cut to about max bytes at a rune.
+func firstLine(s string, max int) string {
+	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
+	return clip(s, max)
+}
+
+// clip cuts s to at most max bytes at a rune boundary and marks the cut.
+func clip(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	cut := 0
+	for i := range s {
+		if i > max-len("…") {
+			break
+		}
+		cut = i
+	}
+	return s[:cut] + "…"
+}

@@ -1,0 +1,260 @@
+package delegate
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/host"
+)
+
+// parent is a session that has delegated. The engine's mu guards it.
+type parent struct {
+	session   string
+	directory string
+	open      int // tasks that have not ended
+	outbox    []task.ID
+	arrived   time.Time // when the outbox last grew
+
+	// held is set when the user aborted the session: nothing starts a turn
+	// before the user's next message.
+	held    bool
+	deleted bool
+	spoken  string // the last message of a person that was seen
+
+	serving bool // a goroutine serves it
+	again   bool // and has more to do
+
+	sent []string // ids of our newest messages in it
+
+	// Headless only. turnEnding is the assistant message whose turn is about to
+	// end, continued the last one that a continuation was sent for, and holding
+	// the continuation whose turn waits for results.
+	turnEnding, continued, holding string
+	// bell rings when a task ends, for a turn that waits. One token.
+	bell chan struct{}
+	// late holds results that could not be stored in the session: they are added
+	// to their message each time that it goes to the model.
+	late []Append
+}
+
+func (p *parent) ours(messageID string) bool { return slices.Contains(p.sent, messageID) }
+
+// remember keeps the id of a message of ours, the newest 16.
+func (p *parent) remember(messageID string) {
+	if len(p.sent) == 16 {
+		p.sent = p.sent[1:]
+	}
+	p.sent = append(p.sent, messageID)
+}
+
+func (p *parent) remove(ids ...task.ID) {
+	p.outbox = slices.DeleteFunc(p.outbox, func(id task.ID) bool { return slices.Contains(ids, id) })
+}
+
+func (e *Engine) parentLocked(session, directory string) *parent {
+	p := e.parents[session]
+	if p == nil {
+		p = &parent{session: session, directory: directory, bell: make(chan struct{}, 1)}
+		e.parents[session] = p
+	}
+	return p
+}
+
+// nudgeLocked has Run serve p soon, once at a time.
+func (e *Engine) nudgeLocked(p *parent) {
+	if p.serving {
+		p.again = true
+		return
+	}
+	if len(p.outbox) == 0 && p.turnEnding == p.continued && !p.deleted {
+		return
+	}
+	p.serving = true
+	e.nudged = append(e.nudged, p)
+	poke(e.signal)
+}
+
+// serve does whatever a parent is due, until nothing is.
+func (e *Engine) serve(ctx context.Context, p *parent) {
+	for {
+		e.mu.Lock()
+		p.again = false
+		deleted, headless, ending := p.deleted, e.settings.Headless, p.turnEnding != p.continued
+		e.mu.Unlock()
+		switch {
+		case deleted:
+			e.bury(ctx, p)
+		case headless && ending:
+			e.continueTurn(ctx, p)
+		case !headless:
+			e.wake(ctx, p)
+		}
+		e.mu.Lock()
+		if !p.again || ctx.Err() != nil {
+			p.serving = false
+			waits := len(p.outbox) > 0
+			e.mu.Unlock()
+			if waits {
+				poke(e.watch)
+			}
+			return
+		}
+		e.mu.Unlock()
+	}
+}
+
+// bury ends the tasks of a deleted session; there is nobody left to tell.
+func (e *Engine) bury(ctx context.Context, p *parent) {
+	e.endTasksOf(ctx, p, "the session that asked for it was deleted")
+	e.mu.Lock()
+	ids := slices.Clone(p.outbox)
+	if p.open == 0 {
+		delete(e.parents, p.session)
+	}
+	delete(e.lineage, p.session)
+	e.mu.Unlock()
+	e.markTold(ctx, p, ids)
+}
+
+// wake tells an idle parent what has ended, in one message of ours with the
+// parent's own agent and model. A busy parent is left alone: its idle event, or
+// the periodic look, comes back here.
+func (e *Engine) wake(ctx context.Context, p *parent) {
+	e.mu.Lock()
+	ids, held := slices.Clone(p.outbox), p.held
+	e.mu.Unlock()
+	if len(ids) == 0 || held {
+		return
+	}
+	statuses, err := e.host.Statuses(ctx, p.directory)
+	if _, busy := statuses[p.session]; err != nil || busy {
+		return
+	}
+	e.tell(ctx, p, ids, false)
+}
+
+// tell delivers outcomes in one message. The id of that message is stored
+// before it is sent and looked up before it is sent again.
+func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, noReply bool) {
+	tasks := e.untold(ctx, p, ids)
+	if len(tasks) == 0 {
+		return
+	}
+	messages, err := e.host.Messages(ctx, p.directory, p.session, 32)
+	if host.NotFound(err) {
+		e.mu.Lock()
+		p.deleted = true
+		p.again = true
+		e.mu.Unlock()
+		return
+	}
+	if err != nil {
+		return
+	}
+	inSession := func(id string) bool {
+		return slices.ContainsFunc(messages, func(m host.Message) bool { return m.ID == id })
+	}
+	// What an earlier try has delivered is told; the rest goes with a new one.
+	var done []task.ID
+	tasks = slices.DeleteFunc(tasks, func(t task.Task) bool {
+		delivered := t.WakeID != "" && inSession(t.WakeID)
+		if delivered {
+			done = append(done, t.ID)
+		}
+		return delivered
+	})
+	e.markTold(ctx, p, done)
+	if len(tasks) == 0 {
+		return
+	}
+	id := e.ids.Next()
+	for _, t := range tasks {
+		if _, err := e.store.Update(ctx, t.ID, t.Fence(), func(t *task.Task) { t.WakeID = id }); err != nil {
+			e.log.Error().Err(err).Str("task", string(t.ID)).Msg("wake not stored, so not sent")
+			return
+		}
+	}
+	prompt := host.Prompt{Session: p.session, MessageID: id, NoReply: noReply, Synthetic: true}
+	prompt.Text, done = digest(tasks), nil
+	prompt.Agent, prompt.Model = lastSpeaker(messages)
+	e.mu.Lock()
+	p.remember(id)
+	open, toasts := p.open, e.settings.Toasts
+	e.mu.Unlock()
+	if err := e.host.Prompt(ctx, p.directory, prompt); err != nil && !e.arrived(ctx, p.directory, p.session, id) {
+		e.log.Warn().Err(err).Str("session", p.session).Msg("parent not told yet")
+		return
+	}
+	for _, t := range tasks {
+		done = append(done, t.ID)
+	}
+	e.markTold(ctx, p, done)
+	if toasts {
+		_ = e.host.Toast(ctx, p.directory, toast(tasks, open)) // a toast is a courtesy
+	}
+}
+
+// untold loads the tasks of an outbox that the parent does not know yet.
+func (e *Engine) untold(ctx context.Context, p *parent, ids []task.ID) []task.Task {
+	var tasks []task.Task
+	for _, id := range ids {
+		t, err := e.store.Get(ctx, id)
+		if err != nil {
+			e.log.Error().Err(err).Str("task", string(id)).Msg("ended task not readable")
+			continue
+		}
+		if t.Told {
+			e.mu.Lock()
+			p.remove(id)
+			e.mu.Unlock()
+			continue
+		}
+		tasks = append(tasks, t)
+	}
+	return tasks
+}
+
+func (e *Engine) markTold(ctx context.Context, p *parent, ids []task.ID) {
+	for _, id := range ids {
+		if _, err := e.told(ctx, id); err != nil {
+			e.log.Error().Err(err).Str("task", string(id)).Msg("delivery not stored")
+		}
+	}
+}
+
+// lastSpeaker returns the agent and model of the last message of the user: a
+// message of ours must not switch them.
+func lastSpeaker(messages []host.Message) (agent string, model host.Model) {
+	for _, m := range slices.Backward(messages) {
+		if m.Role == host.User {
+			return m.Agent, m.Model
+		}
+	}
+	return "", host.Model{}
+}
+
+// UserSpoke is called when a message is about to be stored in a session. After
+// an abort, what has ended meanwhile goes into the session now, before the
+// user's message and without a turn of its own.
+func (e *Engine) UserSpoke(ctx context.Context, session, messageID string) {
+	e.mu.Lock()
+	p := e.parents[session]
+	if p == nil || p.ours(messageID) || !p.held {
+		e.mu.Unlock()
+		return
+	}
+	p.held = false
+	ids := slices.Clone(p.outbox)
+	p.serving = len(ids) > 0 // keeps a wake from telling the same
+	e.mu.Unlock()
+	if len(ids) == 0 {
+		return
+	}
+	e.tell(ctx, p, ids, true)
+	e.mu.Lock()
+	p.serving = false
+	e.nudgeLocked(p)
+	e.mu.Unlock()
+}

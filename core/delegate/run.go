@@ -1,0 +1,381 @@
+package delegate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/host"
+)
+
+const (
+	// quietLimit is how long a session may show neither work nor an answer
+	// before its task is called uncertain: OpenCode reports a session idle
+	// before the turn of a prompt has begun.
+	quietLimit = 5 * time.Second
+	// idleLimit is how long a turn that ended oddly must stay idle to be over.
+	idleLimit = time.Second
+	// uncertainLimit ends an uncertain task.
+	uncertainLimit = 10 * time.Minute
+	// stopLimit is how long an abort may take to show.
+	stopLimit = 5 * time.Second
+	// firstLook is the delay of the second look at a session that was idle
+	// without an answer; it doubles up to lastLook.
+	firstLook, lastLook = 100 * time.Millisecond, 5 * time.Second
+)
+
+// run is an open task in memory. The fields above mu's line never change after
+// the launch; the engine's mu guards the ones below.
+type run struct {
+	id        task.ID
+	directory string
+	parent    string
+	hints     chan struct{} // the session may have stopped: look
+	done      chan struct{} // closed when the task is terminal and its slot free
+	active    atomic.Int64  // Unix nanoseconds of the last sign of life
+
+	background bool
+	ticket     *limit.Ticket
+	lease      *limit.Lease
+	session    string
+	ending     *ending // why somebody wants it to end
+	cancel     context.CancelCauseFunc
+	failure    *host.MessageError // what session.error said
+	finishing  bool               // one goroutine ends it
+}
+
+// ending is a request to end a run.
+type ending struct {
+	state  task.State
+	reason string
+}
+
+func (e *ending) Error() string { return e.reason }
+
+func (r *run) hint() {
+	select {
+	case r.hints <- struct{}{}:
+	default:
+	}
+}
+
+func (r *run) touch() { r.active.Store(time.Now().UnixNano()) }
+
+// end asks a run to end, and ends it here if it has not got its slot yet. The
+// first request wins. It does not wait.
+func (e *Engine) end(ctx context.Context, r *run, why *ending) {
+	e.mu.Lock()
+	if r.ending != nil {
+		e.mu.Unlock()
+		return
+	}
+	r.ending = why
+	cancel, ticket := r.cancel, r.ticket
+	e.mu.Unlock()
+	if cancel != nil {
+		cancel(why)
+		return
+	}
+	if ticket != nil && ticket.Withdraw() {
+		e.finish(context.WithoutCancel(ctx), r, outcome{state: why.state, reason: why.reason})
+	}
+}
+
+// outcome is how an attempt ended.
+type outcome struct {
+	state  task.State
+	text   string
+	reason string
+	// stop is set when the session may still be at work and must be aborted.
+	stop bool
+}
+
+// play takes one attempt from its slot to its end.
+func (e *Engine) play(ctx context.Context, r *run) {
+	runCtx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	e.mu.Lock()
+	r.cancel = cancel
+	why := r.ending
+	e.mu.Unlock()
+	if why != nil {
+		cancel(why)
+	}
+	out := e.attempt(runCtx, r)
+	if why, ok := errors.AsType[*ending](context.Cause(runCtx)); ok && out.state != task.Completed {
+		out.state, out.reason, out.stop = why.state, why.reason, true
+	} else if ctx.Err() != nil && out.state == "" {
+		out.state, out.reason = task.Interrupted, "the sidecar ended"
+	}
+	e.finish(context.WithoutCancel(ctx), r, out)
+}
+
+// attempt creates the session, sends the prompt and watches. An outcome without
+// a state means that ctx ended.
+func (e *Engine) attempt(ctx context.Context, r *run) outcome {
+	t, err := e.store.Get(ctx, r.id)
+	if err == nil {
+		t, err = e.store.Update(ctx, r.id, t.Fence(), func(t *task.Task) {
+			t.State, t.Started, t.MessageID = task.Running, time.Now(), e.ids.Next()
+		})
+	}
+	if err != nil {
+		return outcome{state: task.Failed, reason: fmt.Sprintf("the task could not be stored as running: %v", err)}
+	}
+	r.touch()
+	session, err := e.host.CreateSession(ctx, r.directory, host.NewSession{
+		Parent: t.Parent, Title: title(t), Agent: t.Agent,
+		Metadata:   map[string]string{"opencode-sidecar.task": string(t.ID)},
+		Permission: e.childRules(ctx, r),
+	})
+	if err != nil {
+		return outcome{state: task.Failed, reason: fmt.Sprintf("its session could not be created: %v", err)}
+	}
+	t, err = e.store.Update(ctx, r.id, t.Fence(), func(t *task.Task) { t.Session = session.ID })
+	if err != nil {
+		return outcome{state: task.Failed, reason: fmt.Sprintf("its session could not be stored: %v", err)}
+	}
+	e.mu.Lock()
+	r.session = session.ID
+	e.bySession[session.ID] = r
+	e.mu.Unlock()
+	poke(e.watch)
+
+	err = e.host.Prompt(ctx, r.directory, host.Prompt{
+		Session: session.ID, MessageID: t.MessageID, Agent: t.Agent, Model: t.Model, Text: t.Prompt,
+	})
+	if err != nil && ctx.Err() == nil && !e.arrived(ctx, r.directory, session.ID, t.MessageID) {
+		// Refused, or lost on the way: never sent a second time, and aborted in
+		// case it arrives late.
+		return outcome{state: task.Failed, reason: fmt.Sprintf("OpenCode did not take the prompt: %v", err), stop: true}
+	}
+	return e.supervise(ctx, r, t)
+}
+
+// supervise waits for proof of the end.
+func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
+	settings := e.config()
+	deadline := time.NewTimer(settings.Timeout)
+	defer deadline.Stop()
+	silence := time.NewTimer(settings.Silence)
+	defer silence.Stop()
+	again := time.NewTimer(0)
+	if !again.Stop() {
+		<-again.C
+	}
+	defer again.Stop()
+
+	var (
+		quiet time.Time // since when it has been idle without an answer
+		delay = firstLook
+		size  int
+	)
+	for {
+		silent := false
+		select {
+		case <-ctx.Done():
+			return outcome{stop: true}
+		case <-deadline.C:
+			return outcome{state: task.Timeout, reason: fmt.Sprintf("it ran for longer than %s", settings.Timeout), stop: true}
+		case <-silence.C:
+			if rest := settings.Silence - time.Since(time.Unix(0, r.active.Load())); rest > 0 {
+				silence.Reset(rest)
+				continue
+			}
+			silent = true
+		case <-r.hints:
+		case <-again.C:
+		}
+
+		messages, err := e.read(ctx, r.directory, t.Session, t.MessageID)
+		if host.NotFound(err) {
+			return outcome{state: task.Cancelled, reason: "its session was deleted"}
+		}
+		if err != nil { // a lost answer is no answer: ask again
+			delay = min(2*delay, lastLook)
+			again.Reset(delay)
+			continue
+		}
+		v := judge(messages, t.MessageID)
+		if v.state != "" {
+			return outcome{state: v.state, text: v.text, reason: v.reason}
+		}
+		if v.size > size {
+			size = v.size
+			r.touch()
+		}
+		if silent {
+			if v.toolRunning || time.Since(time.Unix(0, r.active.Load())) < settings.Silence {
+				silence.Reset(settings.Silence)
+				continue
+			}
+			return outcome{state: task.Timeout, reason: fmt.Sprintf("it gave no sign of life for %s", settings.Silence), text: v.text, stop: true}
+		}
+
+		// Idle by a hint, but no answer: the hint was early, wrong, or there will be none.
+		statuses, err := e.host.Statuses(ctx, r.directory)
+		_, busy := statuses[t.Session]
+		if err == nil && busy {
+			quiet, delay = time.Time{}, firstLook
+			t = e.setUncertain(ctx, t, false)
+			continue
+		}
+		if err == nil {
+			if quiet.IsZero() {
+				quiet = time.Now()
+			}
+			if f := e.failureOf(r); f != nil && !f.Aborted() {
+				return outcome{state: task.Failed, reason: f.Error(), text: v.text}
+			}
+			idle := time.Since(quiet)
+			if v.idle != nil && idle >= idleLimit {
+				return *v.idle
+			}
+			if idle >= uncertainLimit {
+				return outcome{state: task.Interrupted, reason: "OpenCode showed neither work nor an answer for 10 minutes", text: v.text, stop: true}
+			} else if idle >= quietLimit {
+				t = e.setUncertain(ctx, t, true)
+			}
+		}
+		again.Reset(delay)
+		delay = min(2*delay, lastLook)
+	}
+}
+
+func (e *Engine) failureOf(r *run) *host.MessageError {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return r.failure
+}
+
+func (e *Engine) setUncertain(ctx context.Context, t task.Task, uncertain bool) task.Task {
+	if t.Uncertain == uncertain {
+		return t
+	}
+	next, err := e.store.Update(ctx, t.ID, t.Fence(), func(t *task.Task) { t.Uncertain = uncertain })
+	if err != nil {
+		e.log.Warn().Err(err).Str("task", string(t.ID)).Msg("uncertainty not stored")
+		return t
+	}
+	return next
+}
+
+// finish stops the session if need be, stores the end, frees the slot and queues
+// the outcome for the parent. It runs once per run, whoever calls.
+func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
+	e.mu.Lock()
+	if r.finishing {
+		e.mu.Unlock()
+		return
+	}
+	r.finishing = true
+	session := r.session
+	e.mu.Unlock()
+
+	if out.stop && session != "" {
+		if err := e.stopSession(ctx, r.directory, session); err != nil {
+			out.reason += fmt.Sprintf("; that its session stopped is not confirmed (%v)", err)
+		}
+	}
+	t, err := e.store.Get(ctx, r.id)
+	if err == nil && out.text == "" && out.state != task.Completed && session != "" {
+		partial, cancel := context.WithTimeout(ctx, time.Second)
+		if messages, err := e.read(partial, r.directory, session, t.MessageID); err == nil {
+			out.text = judge(messages, t.MessageID).text
+		}
+		cancel()
+	}
+	if err == nil {
+		_, err = e.store.Update(ctx, r.id, t.Fence(), func(t *task.Task) {
+			t.State, t.Ended, t.Uncertain = out.state, time.Now(), false
+			t.Result, t.Error = out.text, out.reason
+		})
+	}
+	if err != nil {
+		e.log.Error().Err(err).Str("task", string(r.id)).Msg("the end of a task could not be stored")
+	}
+
+	e.mu.Lock()
+	delete(e.runs, r.id)
+	if r.session != "" {
+		delete(e.bySession, r.session)
+	}
+	lease := r.lease
+	p := e.parentLocked(r.parent, r.directory)
+	p.open--
+	if r.background {
+		p.outbox = append(p.outbox, r.id)
+		p.arrived = time.Now()
+	}
+	poke(p.bell)
+	e.nudgeLocked(p)
+	e.mu.Unlock()
+	if lease != nil {
+		lease.Release()
+	}
+	close(r.done)
+	e.log.Debug().Str("task", string(r.id)).Str("state", string(out.state)).Msg("task ended")
+}
+
+// stopSession aborts a session and waits until OpenCode shows it stopped.
+func (e *Engine) stopSession(ctx context.Context, directory, session string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, stopLimit, fmt.Errorf("still busy after %s", stopLimit))
+	defer cancel()
+	if err := e.host.Abort(ctx, directory, session); err != nil {
+		if host.NotFound(err) {
+			return nil
+		}
+		return err
+	}
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		statuses, err := e.host.Statuses(ctx, directory)
+		if err != nil {
+			return err
+		}
+		if _, busy := statuses[session]; !busy {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// read returns the newest messages of a session, back to the one named.
+func (e *Engine) read(ctx context.Context, directory, session, back string) ([]host.Message, error) {
+	for limit := 16; ; limit *= 4 {
+		messages, err := e.host.Messages(ctx, directory, session, limit)
+		if err != nil || len(messages) < limit || limit > 4096 {
+			return messages, err
+		}
+		for _, m := range messages {
+			if m.ID == back {
+				return messages, nil
+			}
+		}
+	}
+}
+
+// arrived reports whether a prompt of ours is in its session.
+func (e *Engine) arrived(ctx context.Context, directory, session, messageID string) bool {
+	messages, err := e.read(ctx, directory, session, messageID)
+	if err != nil {
+		return false
+	}
+	for _, m := range messages {
+		if m.ID == messageID {
+			return true
+		}
+	}
+	return false
+}
+
+func title(t task.Task) string {
+	return fmt.Sprintf("%s (@%s, %s)", t.Description, t.Agent, t.ID)
+}

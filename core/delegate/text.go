@@ -1,0 +1,123 @@
+package delegate
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/host"
+)
+
+// How much of results a message carries: the rest is a call of get_task_result
+// away. Bytes.
+const (
+	digestEach = 8_000
+	digestAll  = 32_000
+)
+
+// label is the seed's word for a state, which its users know.
+func label(s task.State) string {
+	switch s {
+	case task.Pending:
+		return "[SPAWNED]"
+	case task.Running:
+		return "[RUNNING]"
+	case task.Completed:
+		return "[DONE]"
+	case task.Timeout:
+		return "[TIMEOUT]"
+	case task.Cancelled:
+		return "[CANCELLED]"
+	case task.Interrupted:
+		return "[WARNING]"
+	default:
+		return "[ERROR]"
+	}
+}
+
+// heading is the first line about a task.
+func heading(t task.Task) string {
+	return fmt.Sprintf("%s %s %q (agent %s, %s)", label(t.State), t.ID, t.Description, t.Agent, span(t))
+}
+
+// span says how long a task ran, or waited.
+func span(t task.Task) string {
+	switch {
+	case t.State == task.Pending:
+		return "queued for " + round(time.Since(t.Created))
+	case t.State == task.Running:
+		return "running for " + round(time.Since(t.Started))
+	case t.Started.IsZero():
+		return "never ran"
+	default:
+		return "ran " + round(t.Ended.Sub(t.Started))
+	}
+}
+
+func round(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+	return d.Round(time.Second).String()
+}
+
+// report is everything about an ended task, its result cut to max bytes.
+func report(t task.Task, max int) string {
+	var b strings.Builder
+	b.WriteString(heading(t))
+	if t.Error != "" {
+		b.WriteString("\n" + t.Error)
+	}
+	if text := strings.TrimSpace(t.Result); text != "" {
+		if t.State != task.Completed {
+			b.WriteString("\nIts output up to then:")
+		}
+		b.WriteString("\n" + clip(text, max))
+		if len(text) > max {
+			fmt.Fprintf(&b, "\n(cut; get_task_result %s returns all of it)", t.ID)
+		}
+	}
+	return b.String()
+}
+
+// digest tells a parent about tasks that ended.
+func digest(tasks []task.Task) string {
+	var b strings.Builder
+	if len(tasks) == 1 {
+		b.WriteString("A background task has ended.")
+	} else {
+		fmt.Fprintf(&b, "%d background tasks have ended.", len(tasks))
+	}
+	for _, t := range tasks {
+		b.WriteString("\n\n")
+		b.WriteString(report(t, min(digestEach, max(200, digestAll-b.Len()))))
+	}
+	return b.String()
+}
+
+// toast is the digest for people.
+func toast(tasks []task.Task, open int) host.Toast {
+	good := 0
+	for _, t := range tasks {
+		if t.State == task.Completed {
+			good++
+		}
+	}
+	note := host.Toast{Title: "Background tasks", Variant: "success", Duration: 5 * time.Second}
+	switch {
+	case len(tasks) == 1:
+		note.Message = fmt.Sprintf("%s: %s", tasks[0].Description, tasks[0].State)
+	case good == len(tasks):
+		note.Message = fmt.Sprintf("%d completed", good)
+	default:
+		note.Message = fmt.Sprintf("%d completed, %d not", good, len(tasks)-good)
+	}
+	if good < len(tasks) {
+		note.Variant = "warning"
+	}
+	if open > 0 {
+		note.Message += fmt.Sprintf(", %d still open", open)
+	}
+	return note
+}

@@ -1,0 +1,293 @@
+package delegate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
+	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
+)
+
+// The names of the tools, which the seed's users know.
+const (
+	nameDelegate      = "delegate_task"
+	nameDelegateBatch = "delegate_tasks"
+)
+
+// maxBatch is how many tasks one call of delegate_tasks takes.
+const maxBatch = 50
+
+// listLimit is how many tasks list_tasks shows.
+const listLimit = 50
+
+type taskArgs struct {
+	Agent       string `json:"agent" jsonschema:"the agent that does the work; list_agents names them"`
+	Description string `json:"description" jsonschema:"the name of the task in three to six words"`
+	Prompt      string `json:"prompt" jsonschema:"the whole instruction; the agent sees nothing else of this conversation"`
+	Background  bool   `json:"background" jsonschema:"true to go on at once and be told when the task has ended, false to wait for the result"`
+	Resume      string `json:"resume,omitempty" jsonschema:"not available yet; leave it out"`
+	Mode        string `json:"mode,omitempty" jsonschema:"how the task runs"`
+	GroupID     string `json:"groupID,omitempty" jsonschema:"a name of your choice for tasks that belong together"`
+}
+
+type batchItem struct {
+	Agent       string `json:"agent" jsonschema:"the agent that does the work; list_agents names them"`
+	Description string `json:"description" jsonschema:"the name of the task in three to six words"`
+	Prompt      string `json:"prompt" jsonschema:"the whole instruction; the agent sees nothing else of this conversation"`
+}
+
+type batchArgs struct {
+	Tasks   []batchItem `json:"tasks" jsonschema:"the tasks, which run in parallel"`
+	GroupID string      `json:"groupID,omitempty" jsonschema:"a name of your choice for these tasks"`
+}
+
+type idArgs struct {
+	TaskID string `json:"taskId" jsonschema:"the id of the task, task_ and 8 hex digits"`
+}
+
+type listArgs struct {
+	Status  string `json:"status,omitempty" jsonschema:"show only tasks in this state; running includes pending"`
+	GroupID string `json:"groupID,omitempty" jsonschema:"show only tasks of this group"`
+}
+
+type noArgs struct{}
+
+// toolset is the tools over an engine.
+type toolset struct {
+	engine *Engine
+	lookup func(workspaceID string) (workspace.Workspace, bool)
+}
+
+// Tools are the tools with which models delegate. lookup maps the workspace id
+// of a call to its workspace.
+func Tools(e *Engine, lookup func(string) (workspace.Workspace, bool)) []tool.Tool {
+	s := toolset{e, lookup}
+	return []tool.Tool{
+		tool.New(nameDelegate,
+			"Delegates one piece of work to another agent, in a session of its own. In the background several run in parallel and you are told when one has ended; otherwise the result is returned here.",
+			s.delegate, tool.Enum("mode", "normal", "race", "fractal"), tool.Length("prompt", 1, 0), tool.Length("agent", 1, 0)),
+		tool.New(nameDelegateBatch,
+			"Delegates several independent pieces of work at once, in the background. Returns an id for each, or why that one was refused. You are told when they end.",
+			s.delegateBatch, tool.Length("tasks", 1, maxBatch), tool.Length("tasks[].prompt", 1, 0), tool.Length("tasks[].agent", 1, 0)),
+		tool.New("get_task_result",
+			"Returns the result of a task, or what a running one has written so far.",
+			s.result),
+		tool.New("list_tasks",
+			fmt.Sprintf("Lists the newest %d tasks of this worktree, with totals for each state and the place of waiting ones in the queue.", listLimit),
+			s.list, tool.Enum("status", append([]string{"all"}, stateNames()...)...)),
+		tool.New("cancel_task",
+			"Stops a waiting or running task and confirms that its session has stopped.",
+			s.cancel),
+		tool.New("list_agents",
+			"Lists the agents that work can be delegated to.",
+			s.agents),
+	}
+}
+
+func stateNames() []string {
+	var names []string
+	for _, s := range task.States() {
+		names = append(names, string(s))
+	}
+	return names
+}
+
+func (s toolset) where(c tool.Call) (workspace.Workspace, error) {
+	w, ok := s.lookup(c.Workspace)
+	if !ok {
+		return w, fmt.Errorf("workspace %q is not open; this is a bug of the shim, restarting OpenCode helps", c.Workspace)
+	}
+	return w, nil
+}
+
+func (s toolset) delegate(ctx context.Context, c tool.Call, a taskArgs) (tool.Result, error) {
+	if a.Mode != "" && a.Mode != "normal" {
+		return tool.Result{}, &tool.ArgumentError{Field: "mode", Problem: fmt.Sprintf("is %q, which is not available yet; leave it out or say normal", a.Mode)}
+	}
+	if a.Resume != "" {
+		return tool.Result{}, &tool.ArgumentError{Field: "resume", Problem: "is not available yet; delegate a new task whose prompt carries what is needed"}
+	}
+	w, err := s.where(c)
+	if err != nil {
+		return tool.Result{}, err
+	}
+	spec := Spec{
+		Directory: w.Directory, Worktree: w.Worktree, Parent: c.SessionID, Message: c.MessageID,
+		Agent: a.Agent, Description: a.Description, Prompt: a.Prompt, Group: a.GroupID, Background: a.Background,
+	}
+	if a.Background {
+		t, err := s.engine.Launch(ctx, spec)
+		if err != nil {
+			return tool.Result{}, err
+		}
+		return tool.Result{
+			Title:    t.Description,
+			Output:   fmt.Sprintf("%s You will be told when it has ended; go on with other work, or end your turn if there is none.", heading(t)),
+			Metadata: metadata(t),
+		}, nil
+	}
+	t, err := s.engine.Delegate(ctx, spec)
+	if err != nil {
+		return tool.Result{}, err
+	}
+	out := tool.Result{Title: t.Description, Output: report(t, digestAll), Metadata: metadata(t)}
+	if !t.State.Terminal() {
+		out.Output = fmt.Sprintf("%s It takes longer than %s, so it goes on in the background and you will be told when it has ended.",
+			heading(t), s.engine.config().SyncWait)
+	}
+	return out, nil
+}
+
+func (s toolset) delegateBatch(ctx context.Context, c tool.Call, a batchArgs) (tool.Result, error) {
+	w, err := s.where(c)
+	if err != nil {
+		return tool.Result{}, err
+	}
+	var lines, ids []string
+	launched := 0
+	for i, item := range a.Tasks {
+		t, err := s.engine.Launch(ctx, Spec{
+			Directory: w.Directory, Worktree: w.Worktree, Parent: c.SessionID, Message: c.MessageID,
+			Agent: item.Agent, Description: item.Description, Prompt: item.Prompt, Group: a.GroupID, Background: true,
+		})
+		if err != nil {
+			lines = append(lines, fmt.Sprintf("[ERROR] tasks[%d] %q was not launched: %v", i, item.Description, err))
+			continue
+		}
+		launched++
+		ids = append(ids, string(t.ID))
+		lines = append(lines, heading(t))
+	}
+	head := fmt.Sprintf("%d of %d tasks launched. You will be told when they have ended.", launched, len(a.Tasks))
+	if launched == 0 {
+		return tool.Result{}, errors.New("no task was launched\n" + strings.Join(lines, "\n"))
+	}
+	return tool.Result{
+		Title:    fmt.Sprintf("%d tasks", launched),
+		Output:   head + "\n" + strings.Join(lines, "\n"),
+		Metadata: map[string]any{"taskIds": ids, "failed": len(a.Tasks) - launched},
+	}, nil
+}
+
+func (s toolset) result(ctx context.Context, c tool.Call, a idArgs) (tool.Result, error) {
+	v, err := s.engine.Get(ctx, task.ID(a.TaskID))
+	if err != nil {
+		return tool.Result{}, s.explain(a.TaskID, err)
+	}
+	out := tool.Result{Title: v.Description, Metadata: metadata(v.Task)}
+	if v.State.Terminal() {
+		out.Output = report(v.Task, 1<<30)
+		if v.Parent == c.SessionID {
+			if _, err := s.engine.told(ctx, v.ID); err != nil {
+				return tool.Result{}, err
+			}
+		}
+		return out, nil
+	}
+	out.Output = heading(v.Task) + standing(v)
+	if v.Partial != "" {
+		out.Output += "\nIts output so far:\n" + v.Partial
+	}
+	return out, nil
+}
+
+func (s toolset) list(ctx context.Context, c tool.Call, a listArgs) (tool.Result, error) {
+	w, err := s.where(c)
+	if err != nil {
+		return tool.Result{}, err
+	}
+	q := task.Query{Worktree: w.Worktree, Group: a.GroupID, Limit: listLimit}
+	switch a.Status {
+	case "", "all":
+	case string(task.Running):
+		q.States = []task.State{task.Pending, task.Running}
+	default:
+		q.States = []task.State{task.State(a.Status)}
+	}
+	views, totals, err := s.engine.List(ctx, q)
+	if err != nil {
+		return tool.Result{}, err
+	}
+	var b strings.Builder
+	all := 0
+	for _, state := range task.States() {
+		if n := totals[state]; n > 0 {
+			if all > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "%d %s", n, state)
+			all += n
+		}
+	}
+	if all == 0 {
+		return tool.Result{Title: "0 tasks", Output: "No tasks."}, nil
+	}
+	if all > len(views) {
+		fmt.Fprintf(&b, "; the newest %d:", len(views))
+	} else {
+		b.WriteString(":")
+	}
+	for _, v := range views {
+		b.WriteString("\n" + heading(v.Task) + standing(v))
+		if v.Error != "" {
+			b.WriteString(": " + firstLine(v.Error, 120))
+		}
+	}
+	return tool.Result{Title: fmt.Sprintf("%d tasks", all), Output: b.String()}, nil
+}
+
+// standing adds what the state alone does not say.
+func standing(v View) string {
+	switch {
+	case v.Position > 0:
+		return fmt.Sprintf(", place %d in the queue", v.Position)
+	case v.Uncertain:
+		return ", uncertain: OpenCode shows neither work nor an answer"
+	}
+	return ""
+}
+
+func (s toolset) cancel(ctx context.Context, _ tool.Call, a idArgs) (tool.Result, error) {
+	t, err := s.engine.Cancel(ctx, task.ID(a.TaskID), "cancelled with cancel_task")
+	if err != nil {
+		return tool.Result{}, s.explain(a.TaskID, err)
+	}
+	if _, err := s.engine.told(ctx, t.ID); err != nil {
+		return tool.Result{}, err
+	}
+	return tool.Result{Title: t.Description, Output: report(t, digestEach), Metadata: metadata(t)}, nil
+}
+
+func (s toolset) agents(ctx context.Context, c tool.Call, _ noArgs) (tool.Result, error) {
+	w, err := s.where(c)
+	if err != nil {
+		return tool.Result{}, err
+	}
+	agents, err := s.engine.Agents(ctx, w.Directory)
+	if err != nil {
+		return tool.Result{}, err
+	}
+	var lines []string
+	for _, a := range agents {
+		line := a.Name + " (" + a.Mode + ")"
+		if a.Description != "" {
+			line += ": " + firstLine(a.Description, 300)
+		}
+		lines = append(lines, line)
+	}
+	return tool.Result{Title: fmt.Sprintf("%d agents", len(agents)), Output: strings.Join(lines, "\n")}, nil
+}
+
+func (s toolset) explain(id string, err error) error {
+	if errors.Is(err, task.ErrNotFound) {
+		return fmt.Errorf("there is no task %q; list_tasks shows those of this worktree: %w", id, err)
+	}
+	return err
+}
+
+func metadata(t task.Task) map[string]any {
+	return map[string]any{"taskId": string(t.ID), "state": string(t.State), "sessionId": t.Session, "agent": t.Agent}
+}

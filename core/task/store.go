@@ -1,0 +1,78 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// The errors that a Store wraps.
+var (
+	ErrNotFound = errors.New("no such task")
+	ErrExists   = errors.New("a task with this id exists")
+	ErrStale    = errors.New("the task has moved on")
+)
+
+// Store keeps tasks. It is safe for concurrent use; every backend passes
+// core/task/storetest. Tasks go in and out by value.
+type Store interface {
+	// Create stores a new task; ErrExists if the id is taken. When it returns,
+	// the task is as durable as the backend can make it.
+	Create(ctx context.Context, t Task) error
+	// Get returns a task, or ErrNotFound.
+	Get(ctx context.Context, id ID) (Task, error)
+	// Update applies change to the task if it still stands at the fence, and
+	// returns the task as stored. Otherwise it changes nothing and returns the
+	// task as it stands with ErrStale. change may run more than once and must
+	// not call the store. A state change that the machine does not allow is a
+	// *TransitionError.
+	Update(ctx context.Context, id ID, at Fence, change func(*Task)) (Task, error)
+	// List returns the newest tasks that match and the totals of all that match.
+	List(ctx context.Context, q Query) (Page, error)
+	// Close releases the backend. Later calls fail.
+	Close() error
+}
+
+// Query filters a list. Zero fields filter nothing.
+type Query struct {
+	Worktree string
+	Parent   string
+	Session  string // the child session
+	Group    string
+	States   []State // any of these
+	Limit    int     // tasks returned; 0 means none, only totals
+}
+
+// Matches reports whether t passes the filter.
+func (q Query) Matches(t *Task) bool {
+	return (q.Worktree == "" || q.Worktree == t.Worktree) &&
+		(q.Parent == "" || q.Parent == t.Parent) &&
+		(q.Session == "" || q.Session == t.Session) &&
+		(q.Group == "" || q.Group == t.Group) &&
+		(len(q.States) == 0 || slices.Contains(q.States, t.State))
+}
+
+// Page is the answer to a List.
+type Page struct {
+	Tasks  []Task // newest first, by creation
+	Totals map[State]int
+}
+
+// Apply runs change on a copy of t and checks what no change may do: alter the
+// identity, or take a way that the state machine does not have. Backends call
+// it inside their transaction.
+func Apply(t Task, change func(*Task)) (Task, error) {
+	next := t
+	change(&next)
+	if next.ID != t.ID || !next.Created.Equal(t.Created) {
+		return t, fmt.Errorf("task %s: an update must not change its identity", t.ID)
+	}
+	if next.Attempt == t.Attempt && next.State != t.State && !t.State.CanBecome(next.State) {
+		return t, &TransitionError{t.ID, t.State, next.State}
+	}
+	if next.Attempt != t.Attempt && (next.Attempt != t.Attempt+1 || !t.State.Terminal() || next.State != Pending) {
+		return t, &TransitionError{t.ID, t.State, next.State}
+	}
+	return next, nil
+}

@@ -1,0 +1,103 @@
+package host
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// The types of events that the sidecar listens to. Events are hints: they can
+// be lost, doubled or late, so whoever hears one looks at the truth.
+const (
+	EventSessionIdle    = "session.idle"
+	EventSessionStatus  = "session.status"
+	EventSessionError   = "session.error"
+	EventSessionDeleted = "session.deleted"
+	EventMessage        = "message.updated"
+	EventPart           = "message.part.updated"
+	EventTodo           = "todo.updated"
+	EventPermission     = "permission.asked"
+)
+
+// EventFilter names what the shim forwards: for message.part.updated the part
+// types, for the others everything. Text parts and deltas never cross.
+func EventFilter() map[string][]string {
+	return map[string][]string{
+		EventSessionIdle:    {},
+		EventSessionStatus:  {},
+		EventSessionError:   {},
+		EventSessionDeleted: {},
+		EventMessage:        {},
+		EventPart:           {"step-finish", "tool"},
+		EventTodo:           {},
+		EventPermission:     {},
+	}
+}
+
+// Event is one event of OpenCode's bus, reduced to what the sidecar reads.
+type Event struct {
+	Type      string
+	Session   string
+	MessageID string        // message.updated, message.part.updated
+	Role      Role          // message.updated
+	Part      string        // message.part.updated: the type of the part
+	Reason    string        // step-finish: stop | tool-calls | ...
+	Status    string        // session.status: busy | idle | retry
+	Error     *MessageError // session.error
+}
+
+// ParseEvent reads the properties of an event. Unknown fields are ignored.
+func ParseEvent(kind string, properties []byte) (Event, error) {
+	var p struct {
+		SessionID string `json:"sessionID"`
+		Status    struct {
+			Type string `json:"type"`
+		} `json:"status"`
+		Info struct {
+			ID        string `json:"id"`
+			SessionID string `json:"sessionID"`
+			Role      Role   `json:"role"`
+		} `json:"info"`
+		Part struct {
+			MessageID string `json:"messageID"`
+			SessionID string `json:"sessionID"`
+			Type      string `json:"type"`
+			Reason    string `json:"reason"`
+		} `json:"part"`
+		Error *struct {
+			Name string `json:"name"`
+			Data struct {
+				Message    string `json:"message"`
+				StatusCode int    `json:"statusCode"`
+			} `json:"data"`
+		} `json:"error"`
+	}
+	if len(properties) > 0 {
+		if err := json.Unmarshal(properties, &p); err != nil {
+			return Event{}, fmt.Errorf("event %s: %w", kind, err)
+		}
+	}
+	e := Event{Type: kind, Session: p.SessionID}
+	switch kind {
+	case EventSessionStatus:
+		e.Status = p.Status.Type
+	case EventSessionDeleted:
+		if e.Session == "" {
+			e.Session = p.Info.ID
+		}
+	case EventSessionError:
+		if p.Error != nil {
+			e.Error = &MessageError{Name: p.Error.Name, Message: p.Error.Data.Message, Status: p.Error.Data.StatusCode}
+		}
+	case EventMessage:
+		e.MessageID, e.Role = p.Info.ID, p.Info.Role
+		if e.Session == "" {
+			e.Session = p.Info.SessionID
+		}
+	case EventPart:
+		e.MessageID, e.Part, e.Reason = p.Part.MessageID, p.Part.Type, p.Part.Reason
+		if e.Session == "" {
+			e.Session = p.Part.SessionID
+		}
+	}
+	return e, nil
+}
