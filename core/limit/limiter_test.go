@@ -18,7 +18,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func nothing() {}
 
-// start returns a limiter that the test's end closes.
+// start returns a limiter that the end of the test closes: not under t.Context,
+// which is over by then.
 func start(t testing.TB, o Options) *Limiter {
 	t.Helper()
 	l, err := New(o)
@@ -519,7 +520,7 @@ func TestClose(t *testing.T) {
 		r := Request{Keys: []Key{{}}, Expired: nothing, Granted: func(*Lease) {}}
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, err := l.Acquire(context.Background(), r); !errors.Is(err, ErrClosed) {
+			if _, err := l.Acquire(t.Context(), r); !errors.Is(err, ErrClosed) {
 				t.Errorf("a waiting Acquire: %v", err)
 			}
 		})
