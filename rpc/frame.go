@@ -22,9 +22,11 @@ const (
 	maxID = 64 << 10
 	// maxHeader bounds the header block of a frame.
 	maxHeader = 8 << 10
-	// keepBuffer is the largest buffer that is kept for reuse, so that one huge
-	// frame does not stay in memory for good.
-	keepBuffer = 1 << 20
+	// keepBody is the largest body that is kept for reuse, keepQueue the largest
+	// outgoing queue, so that one huge message does not stay in memory for good.
+	// The collector empties the pool of bodies now and then, but not the queue.
+	keepBody  = 4 << 20
+	keepQueue = 1 << 20
 )
 
 // buffer is the body of one frame. Whoever holds it may give it back to the
@@ -170,7 +172,7 @@ func isToken(b byte) bool {
 }
 
 func (f *frameReader) alloc(n int) *buffer {
-	if n <= keepBuffer {
+	if n <= keepBody {
 		if b, ok := f.pool.Get().(*buffer); ok {
 			if cap(b.b) >= n {
 				b.b = b.b[:n]
@@ -183,7 +185,7 @@ func (f *frameReader) alloc(n int) *buffer {
 
 // free gives a body back. No slice of it may be used afterwards.
 func (f *frameReader) free(b *buffer) {
-	if b != nil && cap(b.b) <= keepBuffer {
+	if b != nil && cap(b.b) <= keepBody {
 		f.pool.Put(b)
 	}
 }

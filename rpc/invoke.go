@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -149,8 +150,8 @@ func (c *Conn) call(ctx context.Context, method string, p, result any) error {
 // ended is the error of a call whose ctx is over.
 func ended(ctx context.Context, what string) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
-	if cause == err {
-		return fmt.Errorf("rpc: %s: %w", what, err)
+	if errors.Is(cause, err) {
+		return fmt.Errorf("rpc: %s: %w", what, cause)
 	}
 	return fmt.Errorf("rpc: %s: %w (%w)", what, cause, err)
 }
@@ -160,7 +161,7 @@ func sendError(method string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if err == jsonrpc2.ErrClosed {
+	if errors.Is(err, jsonrpc2.ErrClosed) {
 		err = ErrClosed
 	}
 	return fmt.Errorf("rpc: send %s: %w", method, err)

@@ -74,7 +74,7 @@ func (w *writer) run() {
 		w.writes++
 		w.mu.Unlock()
 		_, err := w.out.Write(batch)
-		if cap(batch) > keepBuffer {
+		if cap(batch) > keepQueue {
 			batch = nil
 		}
 		w.mu.Lock()
