@@ -16,36 +16,55 @@ type envelope struct {
 }
 
 // split takes the envelope off a body without touching what is inside. A body
-// that is not exactly one JSON value, or nests deeper than encoding/json goes,
-// is a parse error; one that is no object is an invalid request.
+// that is not exactly one JSON value, or nests too deep, is a parse error; one
+// that is no object is an invalid request.
 func split(body []byte) (env envelope, bad *Error) {
-	if !json.Valid(body) {
-		return env, Errorf(wire.CodeParse, wire.KindParse, "The message is not valid JSON.")
-	}
-	// From here on the text is known to be well-formed, which lets the walk
-	// below do without checks.
 	i := skipSpace(body, 0)
-	switch body[i] {
-	case '{':
-	case '[':
-		return env, invalidRequest("Batches are not supported: send one message per frame.")
-	default:
-		return env, invalidRequest("The message is not a JSON object.")
+	first := at(body, i)
+	if first == '{' {
+		i = env.members(body, i)
+	} else {
+		i = scanValue(body, i, 0)
 	}
-	i = skipSpace(body, i+1)
-	for body[i] != '}' {
-		end := skipValue(body, i)
-		key := body[i+1 : end-1]
-		i = skipSpace(body, end)
-		i = skipSpace(body, i+1) // the colon
-		end = skipValue(body, i)
-		env.set(key, body[i:end])
-		i = skipSpace(body, end)
-		if body[i] == ',' {
-			i = skipSpace(body, i+1)
-		}
+	switch {
+	case i < 0 || skipSpace(body, i) != len(body):
+		return envelope{}, Errorf(wire.CodeParse, wire.KindParse, "The message is not valid JSON.")
+	case first == '[':
+		return envelope{}, invalidRequest("Batches are not supported: send one message per frame.")
+	case first != '{':
+		return envelope{}, invalidRequest("The message is not a JSON object.")
 	}
 	return env, nil
+}
+
+// members notes the members of the object at i and returns the index behind it,
+// or -1.
+func (e *envelope) members(b []byte, i int) int {
+	i = skipSpace(b, i+1)
+	if at(b, i) == '}' {
+		return i + 1
+	}
+	for {
+		end := scanString(b, i)
+		value := scanKey(b, i)
+		if value < 0 {
+			return -1
+		}
+		key := b[i+1 : end-1]
+		if i = scanValue(b, value, 1); i < 0 {
+			return -1
+		}
+		e.set(key, b[value:i])
+		i = skipSpace(b, i)
+		switch at(b, i) {
+		case ',':
+			i = skipSpace(b, i+1)
+		case '}':
+			return i + 1
+		default:
+			return -1
+		}
+	}
 }
 
 func (e *envelope) set(key, value []byte) {
@@ -122,54 +141,4 @@ func unquote(raw []byte) string {
 	// raw is a valid string by now, so this cannot fail.
 	_ = json.Unmarshal(raw, &s)
 	return s
-}
-
-func skipSpace(b []byte, i int) int {
-	for b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t' {
-		i++
-	}
-	return i
-}
-
-// skipValue returns the index behind the value that starts at i. It counts
-// brackets instead of recursing: depth is the sender's choice.
-func skipValue(b []byte, i int) int {
-	switch b[i] {
-	case '"':
-		return skipString(b, i)
-	case '{', '[':
-	default:
-		for i < len(b) && !bytes.ContainsRune([]byte(",}] \n\r\t"), rune(b[i])) {
-			i++
-		}
-		return i
-	}
-	for depth := 0; ; {
-		switch b[i] {
-		case '"':
-			i = skipString(b, i)
-			continue
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		}
-		i++
-	}
-}
-
-func skipString(b []byte, i int) int {
-	for i++; ; {
-		i += bytes.IndexByte(b[i:], '"')
-		slashes := 0
-		for b[i-1-slashes] == '\\' {
-			slashes++
-		}
-		i++
-		if slashes%2 == 0 {
-			return i
-		}
-	}
 }

@@ -219,6 +219,26 @@ func TestInvalidUTF8IsTolerated(t *testing.T) {
 func TestSplitAgreesWithEncodingJSON(t *testing.T) {
 	for _, body := range splitBodies {
 		checkSplit(t, []byte(body))
+		for i := range len(body) {
+			checkSplit(t, []byte(body[:i]))
+			checkSplit(t, []byte(body+body[i:]))
+		}
+	}
+	for _, n := range []int{1, maxDepth - 1, maxDepth, maxDepth + 1} {
+		checkSplit(t, []byte(strings.Repeat("[", n)+strings.Repeat("]", n)))
+		checkSplit(t, []byte(strings.Repeat(`{"a":`, n)+"1"+strings.Repeat("}", n)))
+	}
+	for _, value := range []string{
+		"0", "-0", "-", "+1", "01", "1.", ".1", "1.5", "1e", "1e+", "1e+5", "1E-05", "1e5.5", "--1", "0x1", "1_0",
+		"true", "tru", "truee", "nul", "null", "False", "NaN", "Infinity",
+		`"`, `""`, `"\"`, `"\u12"`, `"\u12aF"`, `"\u12ag"`, `"\x"`, `"\`, "\"\n\"", "\"\x7f\"", "\"\x00\"", "'a'",
+		"[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "{", "}", `{"a"`, `{"a":`, `{"a":1,}`, `{,"a":1}`, `{a:1}`, `{1:1}`, `{"a" 1}`, `{"a":1]`, `[1}`,
+		"/**/1", "\v1", "\u00a01", "1\x00", "",
+	} {
+		checkSplit(t, []byte(value))
+		checkSplit(t, []byte(" "+value+" "))
+		checkSplit(t, []byte(`{"id":`+value+`}`))
+		checkSplit(t, []byte(`{"id":[{"b":`+value+`}]}`))
 	}
 }
 
@@ -236,6 +256,9 @@ var splitBodies = []string{
 func checkSplit(t *testing.T, body []byte) {
 	t.Helper()
 	env, bad := split(body)
+	if valid := json.Valid(body); valid != (bad == nil || bad.Code != wire.CodeParse) {
+		t.Fatalf("%.300q: encoding/json says %v, split %v", body, valid, bad)
+	}
 	var want map[string]json.RawMessage
 	if err := json.Unmarshal(body, &want); err != nil || want == nil {
 		if bad == nil {
