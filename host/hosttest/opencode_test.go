@@ -398,9 +398,20 @@ func testKill(ctx context.Context, t *testing.T, s serving, p *Project) {
 	}
 }
 
+// probe is a plugin that writes down the options it was given.
+const probe = `import fs from "node:fs"
+export default { id: "probe", server: async (_, options) => {
+	fs.writeFileSync(process.env.HOME + "/options.json", JSON.stringify(options))
+	return {}
+} }
+`
+
 func TestRun(t *testing.T) {
 	m := startModel(t)
-	p := newProject(t, m, Setup{})
+	p := newProject(t, m, Setup{
+		Files:   map[string]string{"probe/probe.js": probe},
+		Plugins: []Plugin{{Spec: "./probe/probe.js", Options: map[string]any{"n": 1}}},
+	})
 	ctx := deadline(t, realTimeout)
 	got, err := p.RunAndWait(ctx, "Hello\n@call bash {\"command\":\"echo \\\"two words\\\"\",\"description\":\"d\"}\n@say the answer")
 	if err != nil {
@@ -409,6 +420,15 @@ func TestRun(t *testing.T) {
 	t.Logf("ran for %v", got.Duration)
 	if got.Code != 0 || !strings.Contains(got.Stdout, "the answer") {
 		t.Errorf("result %+v", got)
+	}
+	options, err := os.ReadFile(filepath.Join(p.Home, "options.json"))
+	if err != nil || string(options) != `{"n":1}` {
+		t.Errorf("the plugin got the options %s, %v", options, err)
+	}
+	// npm would have replaced the lock file that was written beforehand.
+	lock, err := os.ReadFile(filepath.Join(p.Dir, ".opencode", "package-lock.json"))
+	if err != nil || strings.Contains(string(lock), "resolved") {
+		t.Errorf("OpenCode installed something: %s, %v", lock, err)
 	}
 	if m.Titles() != 1 {
 		t.Errorf("%d titles were asked for, want 1", m.Titles())
