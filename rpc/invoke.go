@@ -140,6 +140,8 @@ func (c *Conn) call(ctx context.Context, method string, p, result any) error {
 		return fmt.Errorf("rpc: %s: %w", method, a.closed)
 	case a.err != nil:
 		return a.err
+	case result == nil: // the caller wants to know that it worked, no more
+		return nil
 	}
 	if err := json.Unmarshal(a.result, result); err != nil {
 		return fmt.Errorf("rpc: result of %s: %w", method, err)

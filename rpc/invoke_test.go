@@ -27,6 +27,9 @@ func TestInvoke(t *testing.T) {
 	if ok, err := Invoke(t.Context(), a, wire.HostToast, wire.ToastParams{}); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
+	if err := a.Call(t.Context(), wire.HostToast.Name, wire.ToastParams{}, nil); err != nil {
+		t.Fatal(err)
+	}
 	_, err := Invoke(t.Context(), a, wire.HostSessionGet, wire.SessionPathParams{})
 	e, ok := errors.AsType[*Error](err)
 	if !ok || !e.Remote() || e.Code != wire.CodeHost || e.Message != "There is no such session." {
