@@ -69,7 +69,6 @@ func NewConn(o Options) *Conn {
 	if o.MaxDrain <= 0 {
 		o.MaxDrain = maxDrain
 	}
-	o.Router.sealed.Store(true)
 	frames := newFrameReader(o.In, o.MaxFrame, max(o.MaxFrame, o.MaxDrain))
 	c := &Conn{
 		log:     o.Log,
@@ -123,6 +122,7 @@ func (c *Conn) Serve(ctx context.Context) error {
 	if !first {
 		panic("rpc: Serve called twice")
 	}
+	c.stream.router.sealed.Store(true) // handlers may need the connection, so not before
 	base, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c.requests.base, c.requests.sending = base, context.WithoutCancel(ctx)

@@ -36,7 +36,7 @@ func TestBrokenWiringPanics(t *testing.T) {
 		Handle(r, m, func(_ context.Context, p wire.PingParams) (wire.PingParams, error) { return p, nil })
 	}
 	sealed := NewRouter()
-	NewConn(Options{Router: sealed})
+	_ = NewConn(Options{Router: sealed, In: errReader{}}).Serve(t.Context())
 	for name, f := range map[string]func(){
 		"twice":         func() { handle(testRouter(), wire.Ping) },
 		"to host":       func() { handle(NewRouter(), callOf[wire.PingParams, wire.PingParams]("x", toHost)) },

@@ -38,7 +38,7 @@ func load(t *testing.T, raw string, vars map[string]string) (config.Options, []s
 
 func TestDefault(t *testing.T) {
 	want := config.Options{
-		DefaultConcurrency: 10,
+		DefaultConcurrency: 10, GlobalConcurrency: 50,
 		MaxDepth:           3,
 		MaxTasksPerSession: 100,
 		TaskTimeout:        time.Hour,
@@ -107,7 +107,7 @@ func TestLoad(t *testing.T) {
 			warnings: []string{
 				`option "defaultConcurrency" is 99; accepted is a whole number from 1 to 50; 10 is used`,
 				`option "providerConcurrency" is []; accepted is names with a whole number from 1 to 50 each; it is ignored`,
-				`option "globalConcurrency" is 1.5; accepted is a whole number from 0 to 1000; 0 is used`,
+				`option "globalConcurrency" is 1.5; accepted is a whole number from 1 to 50; 50 is used`,
 				`option "maxDepth" is true; accepted is a whole number from 1 to 10; 3 is used`,
 				`option "taskTimeout" is 60; accepted is a duration from 1s to 24h, as text ("90s", "1h30m") or a number of milliseconds; 1h is used`,
 				`option "silenceTimeout" is "soon"; accepted is a duration from 1s to 24h, as text ("90s", "1h30m") or a number of milliseconds; 15m is used`,

@@ -26,7 +26,7 @@ type Options struct {
 	AgentConcurrency    map[string]int `json:"agentConcurrency" min:"1" max:"50" scope:"machine" example:"{\"Worker\":3,\"Reviewer\":2}" doc:"How many tasks of an agent run at once, by the name of the agent."`
 	ModelConcurrency    map[string]int `json:"modelConcurrency" min:"1" max:"50" scope:"machine" example:"{\"anthropic/claude-sonnet-4-5\":4}" doc:"How many tasks run at once on a model, by provider/model."`
 	ProviderConcurrency map[string]int `json:"providerConcurrency" min:"1" max:"50" scope:"machine" example:"{\"anthropic\":8}" doc:"How many tasks run at once on the models of a provider, by its id."`
-	GlobalConcurrency   int            `json:"globalConcurrency" default:"0" min:"0" max:"1000" scope:"machine" doc:"How many tasks run at once in all; 0 sets no such limit."`
+	GlobalConcurrency   int            `json:"globalConcurrency" default:"50" min:"1" max:"50" scope:"machine" doc:"How many tasks run at once in all."`
 	MaxDepth            int            `json:"maxDepth" default:"3" min:"1" max:"10" doc:"How deep tasks may start tasks: 1 allows none below those of the main session."`
 	MaxTasksPerSession  int            `json:"maxTasksPerSession" default:"100" min:"1" max:"1000" doc:"How many tasks of one session may be open at once, waiting ones included."`
 	TaskTimeout         time.Duration  `json:"taskTimeout" default:"60m" min:"1s" max:"24h" doc:"How long a task may run."`

@@ -44,12 +44,9 @@ var (
 	ErrRefused = errors.New("refused")
 )
 
-// Settings are what users may choose. They can change while tasks run; a task
-// keeps the deadlines that it started with.
+// Settings are what users may choose for a workspace. They can change while
+// tasks run; a task keeps the deadlines that it started with.
 type Settings struct {
-	// Headless is set in `opencode run`, which ends at the main session's first
-	// idle: results reach the parent inside a continued turn instead of a wake.
-	Headless bool
 	// Timeout ends an attempt that runs for longer, Silence one that shows no sign of life.
 	Timeout, Silence time.Duration
 	// SyncWait is how long a synchronous delegation waits before it hands back the id.
@@ -85,7 +82,8 @@ type Engine struct {
 	// mu guards what follows. It is never held during a call to the store, the
 	// host or the limiter.
 	mu        sync.Mutex
-	settings  Settings
+	settings  map[string]Settings // by directory
+	headless  bool
 	stopped   bool
 	runs      map[task.ID]*run
 	bySession map[string]*run // by child session
@@ -99,24 +97,39 @@ type Engine struct {
 // New returns an engine that does nothing until Run is called.
 func New(store task.Store, h Host, limits *limit.Limiter, log zerolog.Logger) *Engine {
 	return &Engine{
-		store: store, host: h, limits: limits, log: log, settings: DefaultSettings(),
+		store: store, host: h, limits: limits, log: log, settings: map[string]Settings{},
 		signal: make(chan struct{}, 1), watch: make(chan struct{}, 1),
 		runs: map[task.ID]*run{}, bySession: map[string]*run{}, parents: map[string]*parent{},
 		lineage: map[string]origin{}, agents: map[string]agentList{},
 	}
 }
 
-// Configure replaces the settings.
-func (e *Engine) Configure(change func(*Settings)) {
+// Configure sets the settings of a directory; without, DefaultSettings hold.
+func (e *Engine) Configure(directory string, s Settings) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	change(&e.settings)
+	e.settings[directory] = s
 }
 
-func (e *Engine) config() Settings {
+// Headless is called in `opencode run`, which ends at the main session's first
+// idle: results then reach the parent inside a continued turn instead of a wake.
+func (e *Engine) Headless() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.settings
+	e.headless = true
+}
+
+func (e *Engine) config(directory string) Settings {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.configLocked(directory)
+}
+
+func (e *Engine) configLocked(directory string) Settings {
+	if s, ok := e.settings[directory]; ok {
+		return s
+	}
+	return DefaultSettings()
 }
 
 // Run starts tasks that got their slot, delivers results and looks after lost

@@ -327,7 +327,7 @@ func TestLaunchesThatAreRefused(t *testing.T) {
 		if _, err := r.engine.Launch(t.Context(), spec); !host.NotFound(err) {
 			t.Errorf("unknown parent: %v", err)
 		}
-		r.engine.Configure(func(s *Settings) { s.MaxOpen = 1 })
+		r.configure(func(s *Settings) { s.MaxOpen = 1 })
 		spec.Parent = r.main
 		if _, err := r.engine.Launch(t.Context(), spec); !errors.Is(err, ErrRefused) {
 			t.Errorf("over maxTasksPerSession: %v", err)
@@ -471,7 +471,7 @@ func (l lossy) Prompt(ctx context.Context, directory string, p host.Prompt) erro
 // The lease's own end: a run whose goroutine no longer looks after it.
 func TestALeaseThatIsNotRenewedEndsItsTask(t *testing.T) {
 	play(t, 1, after(10*time.Hour), func(t *testing.T, r *rig) {
-		r.engine.Configure(func(s *Settings) { s.Timeout, s.Silence = 24*time.Hour, 24*time.Hour })
+		r.configure(func(s *Settings) { s.Timeout, s.Silence = 24*time.Hour, 24*time.Hour })
 		r.host.Fault = func(_ context.Context, call string) error {
 			if call == "Statuses" {
 				return errors.New("no status, so no renewal")

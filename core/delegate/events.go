@@ -49,7 +49,7 @@ func (e *Engine) Event(directory string, ev host.Event) {
 	case ev.Type == host.EventMessage && ev.Role == host.User && !p.ours(ev.MessageID) && ev.MessageID != p.spoken:
 		p.spoken = ev.MessageID // the event comes again whenever the message changes
 		p.held = false
-	case ev.Type == host.EventPart && ev.Part == "step-finish" && ev.Reason == "stop" && e.settings.Headless:
+	case ev.Type == host.EventPart && ev.Part == "step-finish" && ev.Reason == "stop" && e.headless:
 		p.turnEnding = ev.MessageID
 		e.nudgeLocked(p)
 	case ev.Type == host.EventSessionDeleted:

@@ -42,7 +42,7 @@ func play(t *testing.T, max int, answer func(host.Prompt, host.Session) fake.Rep
 		}
 		r := &rig{T: t, host: fake.New(answer), limits: limits, store: memstore.New()}
 		r.engine = New(r.store, r.host, limits, zerolog.New(zerolog.NewTestWriter(t)))
-		r.engine.Configure(func(s *Settings) { s.MaxOpen = 100_000 })
+		r.configure(func(s *Settings) { s.MaxOpen = 100_000 })
 		r.host.Emit = r.engine.Event
 		r.main = r.host.Open(dir)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -68,6 +68,12 @@ func play(t *testing.T, max int, answer func(host.Prompt, host.Session) fake.Rep
 		}()
 		test(t, r)
 	})
+}
+
+func (r *rig) configure(change func(*Settings)) {
+	s := r.engine.config(dir)
+	change(&s)
+	r.engine.Configure(dir, s)
 }
 
 func (r *rig) launch(prompt string) task.ID {

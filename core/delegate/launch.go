@@ -43,7 +43,7 @@ const maxLineage = 10_000
 // ErrRefused, or an *AgentError.
 func (e *Engine) Launch(ctx context.Context, s Spec) (task.Task, error) {
 	e.mu.Lock()
-	stopped, settings, child := e.stopped, e.settings, e.bySession[s.Parent] != nil
+	stopped, settings, child := e.stopped, e.configLocked(s.Directory), e.bySession[s.Parent] != nil
 	open := 0
 	if p := e.parents[s.Parent]; p != nil {
 		open = p.open

@@ -81,7 +81,7 @@ func (e *Engine) serve(ctx context.Context, p *parent) {
 	for {
 		e.mu.Lock()
 		p.again = false
-		deleted, headless, ending := p.deleted, e.settings.Headless, p.turnEnding != p.continued
+		deleted, headless, ending := p.deleted, e.headless, p.turnEnding != p.continued
 		e.mu.Unlock()
 		switch {
 		case deleted:
@@ -181,7 +181,7 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, noReply boo
 	prompt.Agent, prompt.Model = lastSpeaker(messages)
 	e.mu.Lock()
 	p.remember(id)
-	open, toasts := p.open, e.settings.Toasts
+	open, toasts := p.open, e.configLocked(p.directory).Toasts
 	e.mu.Unlock()
 	if err := e.host.Prompt(ctx, p.directory, prompt); err != nil && !e.arrived(ctx, p.directory, p.session, id) {
 		e.log.Warn().Err(err).Str("session", p.session).Msg("parent not told yet")

@@ -158,7 +158,7 @@ func TestHeadlessResultsReachTheHeldTurn(t *testing.T) {
 		return fake.Reply{Hang: true} // the turn is held; the test plays the model
 	}
 	play(t, 10, answer, func(t *testing.T, r *rig) {
-		r.engine.Configure(func(s *Settings) { s.Headless = true })
+		r.engine.Headless()
 		r.host.SetBusy(r.main, true)
 		for _, s := range []string{"3", "3", "9"} {
 			r.launch(s)
@@ -218,7 +218,7 @@ func (r *rig) hold(messageID string) []string {
 
 func TestOtherTurnsAreNotHeld(t *testing.T) {
 	play(t, 10, after(time.Hour/2), func(t *testing.T, r *rig) {
-		r.engine.Configure(func(s *Settings) { s.Headless = true })
+		r.engine.Headless()
 		r.launch("x")
 		synctest.Wait()
 		start := time.Now()

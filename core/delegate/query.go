@@ -121,7 +121,7 @@ func (e *Engine) Delegate(ctx context.Context, s Spec) (task.Task, error) {
 	if err != nil {
 		return t, err
 	}
-	ended, err := e.Wait(ctx, t.ID, e.config().SyncWait)
+	ended, err := e.Wait(ctx, t.ID, e.config(s.Directory).SyncWait)
 	if err != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*stopLimit)
 		defer cancel()

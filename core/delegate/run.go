@@ -158,7 +158,7 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 
 // supervise waits for proof of the end.
 func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
-	settings := e.config()
+	settings := e.config(r.directory)
 	deadline := time.NewTimer(settings.Timeout)
 	defer deadline.Stop()
 	silence := time.NewTimer(settings.Silence)

@@ -58,12 +58,12 @@ type noArgs struct{}
 // toolset is the tools over an engine.
 type toolset struct {
 	engine *Engine
-	lookup func(workspaceID string) (workspace.Workspace, bool)
+	lookup func(workspaceID string) (workspace.Workspace, error)
 }
 
 // Tools are the tools with which models delegate. lookup maps the workspace id
 // of a call to its workspace.
-func Tools(e *Engine, lookup func(string) (workspace.Workspace, bool)) []tool.Tool {
+func Tools(e *Engine, lookup func(string) (workspace.Workspace, error)) []tool.Tool {
 	s := toolset{e, lookup}
 	return []tool.Tool{
 		tool.New(nameDelegate,
@@ -96,11 +96,7 @@ func stateNames() []string {
 }
 
 func (s toolset) where(c tool.Call) (workspace.Workspace, error) {
-	w, ok := s.lookup(c.Workspace)
-	if !ok {
-		return w, fmt.Errorf("workspace %q is not open; this is a bug of the shim, restarting OpenCode helps", c.Workspace)
-	}
-	return w, nil
+	return s.lookup(c.Workspace)
 }
 
 func (s toolset) delegate(ctx context.Context, c tool.Call, a taskArgs) (tool.Result, error) {
@@ -136,7 +132,7 @@ func (s toolset) delegate(ctx context.Context, c tool.Call, a taskArgs) (tool.Re
 	out := tool.Result{Title: t.Description, Output: report(t, digestAll), Metadata: metadata(t)}
 	if !t.State.Terminal() {
 		out.Output = fmt.Sprintf("%s It takes longer than %s, so it goes on in the background and you will be told when it has ended.",
-			heading(t), s.engine.config().SyncWait)
+			heading(t), s.engine.config(w.Directory).SyncWait)
 	}
 	return out, nil
 }
@@ -163,7 +159,7 @@ func (s toolset) delegateBatch(ctx context.Context, c tool.Call, a batchArgs) (t
 	}
 	head := fmt.Sprintf("%d of %d tasks launched. You will be told when they have ended.", launched, len(a.Tasks))
 	if launched == 0 {
-		return tool.Result{}, errors.New("no task was launched\n" + strings.Join(lines, "\n"))
+		return tool.Result{}, fmt.Errorf("%w: no task was launched\n%s", ErrRefused, strings.Join(lines, "\n"))
 	}
 	return tool.Result{
 		Title:    fmt.Sprintf("%d tasks", launched),

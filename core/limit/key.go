@@ -91,6 +91,7 @@ func compareKeys(a, b Key) int {
 // the limiter: keys come from configuration and from the host's models and
 // agents, so there are few.
 type keyState struct {
+	set    bool // by the user: a default no longer applies
 	key    Key
 	id     int // in the order of first use; sorts the keys of a group
 	limit  int

@@ -111,9 +111,30 @@ func (l *Limiter) SetLimit(key Key, n int) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := l.state(key)
-	k.limit = min(n, MaxLimit)
+	k.limit, k.set = min(n, MaxLimit), true
 	l.admit()
 	return k.limit, nil
+}
+
+// SetDefault sets the limit of all keys of a level that have none of their own,
+// those in use as well. It works like SetLimit.
+func (l *Limiter) SetDefault(level Level, n int) error {
+	if level >= levels {
+		return fmt.Errorf("%w: level %d", ErrKey, level)
+	}
+	if n < 1 {
+		return fmt.Errorf("%w: %v: %d", ErrLimit, level, n)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.defaults[level] = min(n, MaxLimit)
+	for key, k := range l.keys {
+		if key.Level == level && !k.set {
+			k.limit = l.defaults[level]
+		}
+	}
+	l.admit()
+	return nil
 }
 
 // state returns the account of a checked key, a new one at first use.

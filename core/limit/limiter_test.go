@@ -395,3 +395,45 @@ func TestCloseWaitsForCallbacks(t *testing.T) {
 		}
 	})
 }
+
+func TestSetDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, err := New(Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.SetLimit(ForAgent("own"), 7); err != nil {
+			t.Fatal(err)
+		}
+		held := 0
+		for range 20 {
+			if _, err := l.Submit(Request{Keys: []Key{ForAgent("x")}, Granted: func(*Lease) { held++ }, Expired: func() {}}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait() // one grant at a time writes held
+		}
+		if held != DefaultAgentLimit {
+			t.Errorf("%d grants by the house's default", held)
+		}
+		for _, bad := range []error{l.SetDefault(Agent, 0), l.SetDefault(Level(9), 1)} {
+			if bad == nil {
+				t.Error("a bad default was accepted")
+			}
+		}
+		if err := l.SetDefault(Agent, 11); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if held != 11 {
+			t.Errorf("%d grants after the default rose to 11", held)
+		}
+		for _, s := range l.Stats() {
+			if s.Key == ForAgent("own") && s.Limit != 7 {
+				t.Errorf("a limit of its own became %d", s.Limit)
+			}
+		}
+		if _, err := l.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -5,7 +5,9 @@
 package workspace
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 )
@@ -103,15 +105,18 @@ func (r *Registry) expire(e *entry) {
 	}
 }
 
-// Lookup returns the workspace of an open id.
-func (r *Registry) Lookup(id string) (Workspace, bool) {
+// ErrNotOpen is wrapped by lookups of an id that is not open.
+var ErrNotOpen = errors.New("the workspace is not open")
+
+// Lookup returns the workspace of an open id, or ErrNotOpen.
+func (r *Registry) Lookup(id string) (Workspace, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.byID[id]
 	if e == nil {
-		return Workspace{}, false
+		return Workspace{}, fmt.Errorf("%q: %w", id, ErrNotOpen)
 	}
-	return e.Workspace, true
+	return e.Workspace, nil
 }
 
 // Resolve returns the id under which calls for a directory reach OpenCode: the
@@ -136,4 +141,23 @@ func (r *Registry) Stop() {
 			e.linger.Stop()
 		}
 	}
+}
+
+// Canonical resolves links in the paths, so that a directory has one name. A
+// workspace without a worktree (no version control, where OpenCode says "/") is
+// its own.
+func (w Workspace) Canonical() Workspace {
+	resolve := func(path string) string {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			return real
+		}
+		return filepath.Clean(path)
+	}
+	w.Directory = resolve(w.Directory)
+	if w.Worktree == "" || w.Worktree == "/" {
+		w.Worktree = w.Directory
+	} else {
+		w.Worktree = resolve(w.Worktree)
+	}
+	return w
 }

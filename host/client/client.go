@@ -20,7 +20,8 @@ const (
 	writeDeadline = 60 * time.Second
 )
 
-// Caller sends a request over the connection and decodes its answer.
+// Caller sends a request to the shim and decodes its answer. An error answer is
+// an error with a method Detail.
 type Caller interface {
 	Call(ctx context.Context, method string, params, result any) error
 }

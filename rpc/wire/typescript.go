@@ -34,9 +34,9 @@ func Reference() string {
 			if m.ToHost != toHost {
 				continue
 			}
-			kind, result := "request", "`"+typeName(m.Result)+"`"
-			if m.Notification {
-				kind, result = "notification", "–"
+			kind, result := "notification", "–"
+			if !m.Notification {
+				kind, result = "request", "`"+typeName(m.Result)+"`"
 			}
 			if m.Ordered {
 				kind += ", ordered"

@@ -1,0 +1,56 @@
+# Needs Go 1.26, Node 20 or later and npm. Everything else is fetched.
+
+GO      ?= go
+BINARY  := bin/sidecar
+SHIM    := shim/dist/index.js
+MODULES := shim/node_modules/.package-lock.json
+GOFILES := $(shell git ls-files --cached --others --exclude-standard '*.go' go.mod go.sum)
+TSFILES := $(shell git ls-files --cached --others --exclude-standard shim/src shim/*.mjs shim/*.json)
+
+.PHONY: build demo test unit shim-test e2e race bench generate lint fuzz cross deps clean help
+
+help:       ## list the targets
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
+
+build: $(BINARY) $(SHIM) ## write bin/sidecar and shim/dist/
+
+$(BINARY): $(GOFILES)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/sidecar
+
+$(SHIM): $(TSFILES) $(MODULES)
+	cd shim && npm run --silent build
+
+deps: $(MODULES) ## fetch what the shim is built and tested with, OpenCode among it
+
+$(MODULES): shim/package.json shim/package-lock.json
+	cd shim && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+demo: build ## watch the real OpenCode run six background agents
+	$(GO) run ./host/hosttest/demo
+
+test: lint unit shim-test e2e ## everything, as CI runs it
+
+unit: ## Go tests with the race detector
+	$(GO) test -race $$($(GO) list ./... | grep -v /e2e)
+
+shim-test: build ## types and tests of the shim, on Node and on OpenCode's own runtime
+	cd shim && npm run --silent typecheck && npm test --silent
+
+e2e: build ## the real OpenCode with the real shim and binary
+	$(GO) test -count=1 -timeout 15m ./cmd/sidecar/e2e/...
+
+bench: build ## print the performance table
+	$(GO) run ./cmd/sidecar/e2e/bench
+
+generate: ## write the files that come from the Go sources
+	$(GO) run ./cmd/sidecar generate .
+
+lint: ## formatting, vet, and the other platforms
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/sidecar
+	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/sidecar
+
+clean: ## remove what was built
+	rm -rf bin shim/dist

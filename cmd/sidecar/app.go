@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/config"
+	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
+	"github.com/opencode-sidecar/opencode-sidecar/core/lifecycle"
+	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task/memstore"
+	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
+	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
+	"github.com/opencode-sidecar/opencode-sidecar/host/client"
+	"github.com/opencode-sidecar/opencode-sidecar/rpc"
+	"github.com/opencode-sidecar/opencode-sidecar/rpc/handler"
+	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
+)
+
+// app is the whole graph, wired by hand:
+//
+//	shim ⇄ conn → router → handlers → tools ┐
+//	         ↑                     events ──┼→ tasks → limits, store
+//	         └───────── client ←────────────┘
+//
+// lifecycle ends it in order, workspaces says which directories are open.
+type app struct {
+	env        func(string) (string, bool)
+	logs       *logs
+	log        zerolog.Logger
+	lifecycle  *lifecycle.Manager
+	workspaces *workspace.Registry
+	limits     *limit.Limiter
+	store      task.Store
+	tasks      *delegate.Engine
+	tools      *tool.Registry
+	conn       *rpc.Conn
+
+	// stop asks serve to shut down; the first reason wins.
+	stop chan stopRequest
+	exit chan struct{}
+
+	mu      sync.Mutex
+	first   *config.Options // of the first workspace: it decides for the machine
+	exiting bool
+}
+
+// stopRequest is why the process ends, and how long that may take.
+type stopRequest struct {
+	reason string
+	budget time.Duration
+}
+
+// newApp builds the graph. It starts nothing but the connection's bookkeeping.
+func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (string, bool)) (*app, error) {
+	options, warnings, _ := config.Load(nil, env)
+	a := &app{env: env, logs: newLogs(logTo, options), stop: make(chan stopRequest, 1), exit: make(chan struct{})}
+	a.log = a.logs.logger()
+	for _, w := range warnings {
+		a.log.Warn().Str("option", w.Key).Msg(w.Message)
+	}
+
+	a.lifecycle = lifecycle.New(lifecycle.Options{})
+	a.workspaces = workspace.New(a.workspaceGone, func() {
+		a.requestStop("the last workspace was closed", lifecycle.BudgetDispose)
+	})
+	limits, err := limit.New(limit.Options{Panicked: a.panicked})
+	if err != nil {
+		return nil, fmt.Errorf("limits: %w", err)
+	}
+	a.limits = limits
+	a.store = memstore.New()
+
+	router := rpc.NewRouter()
+	a.conn = rpc.NewConn(rpc.Options{In: in, Out: out, Router: router, Log: a.log, MapError: handler.MapError})
+	a.tasks = delegate.New(a.store, client.New(a.conn, a.workspaces.Resolve), a.limits, a.log)
+	if a.tools, err = newTools(a.tasks, a.workspaces); err != nil {
+		return nil, err
+	}
+	handler.Register(router, handler.Deps{
+		Sidecar: a, Tools: a.tools, Tasks: a.tasks, ManifestHash: manifestOf(a.tools).hash(), PID: os.Getpid(),
+	})
+	return a, a.registerShutdown()
+}
+
+// newTools lists the tools. The generator calls it without a running engine.
+func newTools(tasks *delegate.Engine, workspaces *workspace.Registry) (*tool.Registry, error) {
+	return tool.NewRegistry(delegate.Tools(tasks, workspaces.Lookup)...)
+}
+
+// registerShutdown sets the order in which the process ends.
+func (a *app) registerShutdown() error {
+	a.lifecycle.Refuse(a.tasks.Refuse)
+	a.lifecycle.Refuse(a.workspaces.Stop)
+	for _, phase := range []struct {
+		name     string
+		priority int
+		end      func(context.Context) error
+	}{
+		{"tasks", lifecycle.PriorityTasks, a.tasks.Stop},
+		{"limits", lifecycle.PriorityPlugins, func(ctx context.Context) error {
+			_, err := a.limits.Close(ctx)
+			return err
+		}},
+		{"store", lifecycle.PriorityStore, func(context.Context) error { return a.store.Close() }},
+		{"logs", lifecycle.PriorityLogs, func(context.Context) error { return a.logs.close(a.lifecycle.Report()) }},
+	} {
+		if _, err := a.lifecycle.Register(phase.name, phase.priority, phase.end); err != nil {
+			return fmt.Errorf("register the end of %s: %w", phase.name, err)
+		}
+	}
+	return nil
+}
+
+func (a *app) requestStop(reason string, budget time.Duration) {
+	select {
+	case a.stop <- stopRequest{reason, budget}:
+	default: // one is enough
+	}
+}
+
+func (a *app) workspaceGone(w workspace.Workspace) {
+	ctx, cancel := context.WithTimeout(context.Background(), lifecycle.HandlerLimit)
+	defer cancel()
+	if err := a.tasks.WorkspaceGone(ctx, w.Directory); err != nil {
+		a.log.Warn().Err(err).Str("directory", w.Directory).Msg("tasks of a closed workspace")
+	}
+}
+
+func (a *app) panicked(owner string, value any, stack []byte) {
+	a.log.Error().Str("owner", owner).Interface("panic", value).Bytes("stack", stack).Msg("a callback of the limiter panicked")
+}
+
+// The methods below are handler.Sidecar.
+
+// Initialized takes note of the kind of host.
+func (a *app) Initialized(h wire.HostInfo) {
+	a.log.Info().Int("host", h.PID).Str("mode", h.Mode).Int("restarts", h.Restarts).Msg("initialized")
+	if h.Mode == "run" {
+		a.tasks.Headless()
+	}
+}
+
+// Open opens a workspace with its options.
+func (a *app) Open(id string, w workspace.Workspace, raw json.RawMessage) (bool, []string, error) {
+	w = w.Canonical()
+	reattached, err := a.workspaces.Open(id, w)
+	if err != nil {
+		return false, nil, err
+	}
+	options, warnings, err := config.Load(raw, a.env)
+	if err != nil {
+		warnings = append(warnings, config.Warning{Message: err.Error()})
+	}
+	warnings = append(warnings, a.machine(options)...)
+	a.tasks.Configure(w.Directory, delegate.Settings{
+		Timeout: options.TaskTimeout, Silence: options.SilenceTimeout, SyncWait: options.SyncTimeout,
+		MaxOpen: options.MaxTasksPerSession, MaxDepth: options.MaxDepth, Toasts: options.Toasts,
+	})
+	var texts []string
+	for _, warning := range warnings {
+		a.log.Warn().Str("option", warning.Key).Msg(warning.Message)
+		texts = append(texts, warning.Message)
+	}
+	a.log.Info().Str("workspace", id).Str("directory", w.Directory).Bool("reattached", reattached).Msg("workspace open")
+	return reattached, texts, nil
+}
+
+// machine applies the options that hold for the whole process, once.
+func (a *app) machine(o config.Options) []config.Warning {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.first != nil {
+		return config.Conflicts(*a.first, o)
+	}
+	a.first = &o
+	var warnings []config.Warning
+	set := func(option string, err error) {
+		if err != nil {
+			warnings = append(warnings, config.Warning{Key: option, Message: fmt.Sprintf("%s: %v", option, err)})
+		}
+	}
+	set("log", a.logs.configure(o))
+	set("defaultConcurrency", a.limits.SetDefault(limit.Agent, o.DefaultConcurrency))
+	_, err := a.limits.SetLimit(limit.Key{}, o.GlobalConcurrency)
+	set("globalConcurrency", err)
+	for name, n := range o.AgentConcurrency {
+		_, err := a.limits.SetLimit(limit.ForAgent(name), n)
+		set("agentConcurrency", err)
+	}
+	for name, n := range o.ProviderConcurrency {
+		_, err := a.limits.SetLimit(limit.ForProvider(name), n)
+		set("providerConcurrency", err)
+	}
+	for name, n := range o.ModelConcurrency {
+		_, err := a.limits.SetLimit(limit.Key{Level: limit.Model, Name: name}, n)
+		set("modelConcurrency", err)
+	}
+	return warnings
+}
+
+// Close closes a workspace.
+func (a *app) Close(id string) { a.workspaces.Close(id) }
+
+// Lookup returns an open workspace.
+func (a *app) Lookup(id string) (workspace.Workspace, error) { return a.workspaces.Lookup(id) }
+
+// Shutdown runs the ordered shutdown. The process ends with the `exit` that
+// follows, or with its input.
+func (a *app) Shutdown(ctx context.Context) wire.ShutdownReport {
+	return reportOf(a.lifecycle.Shutdown(ctx, "shutdown was called", lifecycle.BudgetDispose))
+}
+
+// Exit ends the process.
+func (a *app) Exit() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.exiting {
+		a.exiting = true
+		close(a.exit)
+	}
+}
+
+func reportOf(r lifecycle.Report) wire.ShutdownReport {
+	out := wire.ShutdownReport{Reason: r.Reason, TookMS: r.Took.Milliseconds(), Phases: []wire.ShutdownPhase{}}
+	for _, h := range r.Handlers {
+		phase := wire.ShutdownPhase{Name: h.Name, Priority: h.Priority, TookMS: h.Took.Milliseconds(), Outcome: string(h.Outcome)}
+		if h.Err != nil {
+			phase.Error = h.Err.Error()
+		}
+		if h.Outcome == lifecycle.OutcomeSkipped {
+			out.Skipped++
+		}
+		out.Phases = append(out.Phases, phase)
+	}
+	return out
+}

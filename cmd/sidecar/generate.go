@@ -1,0 +1,102 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/rs/zerolog"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/config"
+	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
+	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
+	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
+	"github.com/opencode-sidecar/opencode-sidecar/host"
+	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
+)
+
+// manifest is what the shim must know before the sidecar runs: OpenCode asks a
+// plugin for its tools while it starts, and nothing of ours may be awaited there.
+type manifest struct {
+	Version  string              `json:"version"`
+	Protocol int                 `json:"protocol"`
+	Tools    []tool.Definition   `json:"tools"`
+	Events   map[string][]string `json:"events"`
+}
+
+func manifestOf(tools *tool.Registry) manifest {
+	return manifest{wire.Version, wire.Protocol, tools.Definitions(), host.EventFilter()}
+}
+
+// hash names the manifest in the handshake.
+func (m manifest) hash() string {
+	b, err := json.Marshal(m)
+	if err != nil {
+		panic(fmt.Sprintf("manifest: %v", err)) // plain values always encode
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
+}
+
+func (m manifest) typeScript() string {
+	indent := func(v any) []byte {
+		b, err := json.MarshalIndent(v, "", "  ")
+		if err != nil {
+			panic(fmt.Sprintf("manifest: %v", err))
+		}
+		return b
+	}
+	return fmt.Sprintf(`// Generated from core/tool and host by `+"`make generate`"+`. Do not edit.
+
+export interface ToolDefinition {
+  name: string;
+  description: string;
+  schema: { properties: Record<string, unknown>; [key: string]: unknown };
+}
+
+export const MANIFEST_HASH = %q;
+
+export const TOOLS: readonly ToolDefinition[] = %s;
+
+/** Event types to forward; a list names the part types of message.part.updated. */
+export const EVENTS: Readonly<Record<string, readonly string[]>> = %s;
+`, m.hash(), indent(m.Tools), indent(m.Events))
+}
+
+// generated maps the generated files, by their path in the checkout, to what
+// they have to hold.
+func generated() (map[string]string, error) {
+	tools, err := newTools(delegate.New(nil, nil, nil, zerolog.Nop()), workspace.New(nil, nil))
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		"shim/src/generated/wire.ts":     wire.TypeScript(),
+		"shim/src/generated/manifest.ts": manifestOf(tools).typeScript(),
+		"shim/options.schema.json":       string(config.Schema()),
+		"rpc/wire/PROTOCOL.md":           wire.Reference(),
+	}, nil
+}
+
+// generate writes the generated files below the checkout named by its argument.
+func generate(args []string, stderr io.Writer) int {
+	root := "."
+	if len(args) > 0 {
+		root = args[0]
+	}
+	files, err := generated()
+	for name, text := range files {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(root, name), []byte(text), 0o644)
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "sidecar generate: %v\n", err)
+		return 1
+	}
+	return 0
+}

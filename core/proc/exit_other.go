@@ -1,0 +1,28 @@
+//go:build !linux
+
+// Package proc deals with processes that are not our children in Go's sense.
+package proc
+
+import (
+	"context"
+	"os"
+	"time"
+)
+
+// probe is how often the parent is looked at where the kernel cannot tell.
+const probe = 5 * time.Second
+
+// WaitExit returns nil once the process pid, our parent, has ended, or the
+// cause of ctx when that ends first.
+func WaitExit(ctx context.Context, pid int) error {
+	tick := time.NewTicker(probe)
+	defer tick.Stop()
+	for os.Getppid() == pid {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+	return nil
+}

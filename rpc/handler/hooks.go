@@ -1,0 +1,34 @@
+package handler
+
+import (
+	"context"
+
+	"github.com/opencode-sidecar/opencode-sidecar/host"
+	"github.com/opencode-sidecar/opencode-sidecar/rpc"
+	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
+)
+
+func registerHooks(r *rpc.Router, d Deps) {
+	rpc.Handle(r, wire.HookChatMessage, func(ctx context.Context, p wire.ChatMessageParams) (wire.Empty, error) {
+		d.Tasks.UserSpoke(ctx, p.SessionID, p.MessageID)
+		return wire.Empty{}, nil
+	})
+	rpc.Handle(r, wire.HookTransform, func(ctx context.Context, p wire.TransformParams) (wire.TransformResult, error) {
+		rpc.Yield(ctx) // holds a headless turn
+		add, again := d.Tasks.Transform(ctx, p.SessionID, p.MessageID)
+		res := wire.TransformResult{Again: again}
+		for _, a := range add {
+			res.Append = append(res.Append, wire.AppendText(a))
+		}
+		return res, nil
+	})
+	rpc.HandleNotice(r, wire.Event, func(_ context.Context, p wire.EventParams) {
+		w, err := d.Sidecar.Lookup(p.Workspace)
+		if err != nil {
+			return // of a workspace that was closed meanwhile
+		}
+		if e, err := host.ParseEvent(p.Type, p.Properties); err == nil {
+			d.Tasks.Event(w.Directory, e)
+		}
+	})
+}

@@ -1,0 +1,102 @@
+package handler
+
+import (
+	"context"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/rpc"
+	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
+)
+
+// The most and the usual number of tasks in one list.
+const (
+	maxList     = 500
+	defaultList = 50
+)
+
+func registerTasks(r *rpc.Router, d Deps) {
+	rpc.Handle(r, wire.TaskLaunch, func(ctx context.Context, p wire.TaskLaunchParams) (wire.Task, error) {
+		w, err := d.Sidecar.Lookup(p.Workspace)
+		if err != nil {
+			return wire.Task{}, err
+		}
+		if p.Prompt == "" {
+			return wire.Task{}, rpc.InvalidParams("prompt", "prompt is missing; it is the instruction for the agent")
+		}
+		t, err := d.Tasks.Launch(ctx, delegate.Spec{
+			Directory: w.Directory, Worktree: w.Worktree, Parent: p.ParentSession, Agent: p.Agent,
+			Description: p.Description, Prompt: p.Prompt, Group: p.Group, Background: true,
+		})
+		return taskOf(delegate.View{Task: t}), err
+	})
+	rpc.Handle(r, wire.TaskGet, func(ctx context.Context, p wire.TaskGetParams) (wire.Task, error) {
+		v, err := d.Tasks.Get(ctx, task.ID(p.ID))
+		return taskOf(v), err
+	})
+	rpc.Handle(r, wire.TaskList, func(ctx context.Context, p wire.TaskListParams) (wire.TaskListResult, error) {
+		q := task.Query{Parent: p.ParentSession, Limit: p.Limit}
+		if p.Limit == 0 {
+			q.Limit = defaultList
+		}
+		if q.Limit < 0 || q.Limit > maxList {
+			return wire.TaskListResult{}, rpc.InvalidParams("limit", "limit is %d; accepted are 1 to %d", p.Limit, maxList)
+		}
+		if p.State != "" {
+			q.States = []task.State{task.State(p.State)}
+		}
+		if p.Workspace != "" {
+			w, err := d.Sidecar.Lookup(p.Workspace)
+			if err != nil {
+				return wire.TaskListResult{}, err
+			}
+			q.Worktree = w.Worktree
+		}
+		views, totals, err := d.Tasks.List(ctx, q)
+		if err != nil {
+			return wire.TaskListResult{}, err
+		}
+		res := wire.TaskListResult{Tasks: make([]wire.Task, 0, len(views)), Totals: map[string]int{}}
+		for _, v := range views {
+			res.Tasks = append(res.Tasks, taskOf(v))
+		}
+		for state, n := range totals {
+			res.Totals[string(state)] = n
+		}
+		return res, nil
+	})
+	rpc.Handle(r, wire.TaskCancel, func(ctx context.Context, p wire.TaskGetParams) (wire.Task, error) {
+		t, err := d.Tasks.Cancel(ctx, task.ID(p.ID), "cancelled by task/cancel")
+		return taskOf(delegate.View{Task: t}), err
+	})
+	rpc.Handle(r, wire.TaskWait, func(ctx context.Context, p wire.TaskWaitParams) (wire.Task, error) {
+		if p.TimeoutMS < 0 {
+			return wire.Task{}, rpc.InvalidParams("timeoutMs", "timeoutMs is %d; accepted are 0 (no limit) and more", p.TimeoutMS)
+		}
+		rpc.Yield(ctx)
+		t, err := d.Tasks.Wait(ctx, task.ID(p.ID), time.Duration(p.TimeoutMS)*time.Millisecond)
+		return taskOf(delegate.View{Task: t}), err
+	})
+}
+
+func taskOf(v delegate.View) wire.Task {
+	t := wire.Task{
+		ID: string(v.ID), Description: v.Description, Agent: v.Agent, State: string(v.State), Uncertain: v.Uncertain,
+		Attempt: v.Attempt, Depth: v.Depth, Background: v.Background, Group: v.Group, ParentSession: v.Parent,
+		Session: v.Session, Position: v.Position,
+		Created: millis(v.Created), Started: millis(v.Started), Ended: millis(v.Ended),
+		Result: v.Result, Error: v.Error,
+	}
+	if t.Result == "" {
+		t.Result = v.Partial
+	}
+	return t
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
