@@ -3,7 +3,6 @@ package hosttest
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -258,7 +257,7 @@ func (m *Model) record(ctx context.Context, a *answer, req Request) {
 	}
 	if err != nil {
 		outcome = "gone"
-		if errors.Is(err, errClosed) {
+		if m.closed() {
 			outcome = "closed"
 		}
 	}
