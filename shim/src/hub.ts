@@ -1,0 +1,167 @@
+// The hub: one sidecar for one OpenCode process, whatever number of workspaces.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ToolContext } from "@opencode-ai/plugin";
+import { Child, locate, logFile } from "./child.js";
+import { EVENTS, MANIFEST_HASH } from "./generated/manifest.js";
+import { type EventParams, PROTOCOL, type Requests, type ToolCallResult, VERSION, type WorkspaceOpenParams } from "./generated/wire.js";
+import { type Ask, type Client, hostServer } from "./host.js";
+import { deadline, Late, RpcError, until } from "./peer.js";
+import { recorder } from "./record.js";
+
+const [START_MS, OPEN_MS, HOOK_MS, CLOSE_MS, GUARD_MS] = [5_000, 10_000, 1_000, 300, 60_000];
+const BACKOFF_MS = [0, 0, 250, 1_000]; // before the start that follows 0, 1, 2, 3 deaths within GUARD_MS; there is no start after a fourth
+const MAX_EARLY = 10_000; // events kept while the sidecar starts
+
+/** One directory that OpenCode has given to the plugin. */
+export type Workspace = Readonly<{ id: string; client: Client; params: WorkspaceOpenParams }>;
+
+/** Owns the sidecar: it starts with the first tool call and is restarted as long as a workspace is open. */
+export class Hub {
+  private readonly workspaces = new Map<string, Workspace>();
+  private readonly asks = new Map<string, Ask>();
+  private readonly record = recorder(process.env.OPENCODE_SIDECAR_RECORD);
+  private child: Child | undefined; // runs, and has accepted the handshake
+  private starting: Promise<Child> | undefined; // kept while the child runs
+  private refused: Error | undefined; // why it is never started again
+  private early: EventParams[] = [];
+  private deaths: number[] = [];
+  private restarts = 0;
+  private last = 0;
+  private used = false; // a sidecar has run
+
+  /** Adds a workspace. The sidecar learns of it now if it runs, else when it starts. */
+  open(client: Client, params: Omit<WorkspaceOpenParams, "workspace">): Workspace {
+    const id = `wrk_${++this.last}`;
+    const workspace = { id, client, params: { workspace: id, ...params } };
+    this.workspaces.set(id, workspace);
+    if (this.child) this.opened(this.child, workspace).catch(ignore);
+    return workspace;
+  }
+
+  /** Closes a workspace, within CLOSE_MS. The sidecar ends itself some time after the last one. */
+  async close({ id }: Workspace): Promise<void> {
+    this.workspaces.delete(id);
+    const child = this.child;
+    if (child?.opened.has(id)) await deadline(CLOSE_MS, (signal) => child.peer.request("workspace/close", { workspace: id }, signal));
+  }
+
+  /** Runs a tool, without a deadline. Rejects at once when the call is aborted or the sidecar dies. */
+  async tool(workspace: Workspace, tool: string, args: unknown, context: ToolContext & { callID?: string }): Promise<ToolCallResult> {
+    const { sessionID, messageID, agent, abort } = context;
+    let callID = context.callID ?? "call";
+    while (this.asks.has(callID)) callID += "+"; // some providers number their calls from 0 in every session
+    this.asks.set(callID, (question) => context.ask(question));
+    try {
+      const child = await until(abort, this.start());
+      return await child.hold(async () => {
+        await until(abort, this.opened(child, workspace));
+        return child.peer.request("tool/call", { workspace: workspace.id, tool, args, sessionID, messageID, callID, agent }, abort);
+      });
+    } finally {
+      this.asks.delete(callID);
+    }
+  }
+
+  /** Calls a hook of a running sidecar, within HOOK_MS. It never rejects: undefined says that there is no answer. */
+  async hook<M extends "hook/chat.message" | "hook/messages.transform">(
+    workspace: Workspace, method: M, params: Omit<Requests[M]["params"], "workspace">,
+  ): Promise<Requests[M]["result"] | undefined> {
+    const child = this.child;
+    if (!child || child.slow || !this.workspaces.has(workspace.id)) return undefined;
+    try {
+      return await child.hold(() => deadline(HOOK_MS, async (signal) => {
+        await until(signal, this.opened(child, workspace));
+        return child.peer.request(method, { ...params, workspace: workspace.id }, signal);
+      }));
+    } catch (cause) {
+      if (!(cause instanceof Late) || child.slow) return undefined;
+      child.slow = true; // one missed deadline is all that a stopped sidecar may cost a turn
+      child.peer.request("ping", {}).then(() => (child.slow = false), ignore);
+      return undefined;
+    }
+  }
+
+  /** Forwards an event that the manifest names to a sidecar that runs or starts. */
+  event({ id }: Workspace, type: string, properties: object): void {
+    if ((!this.child && !this.starting) || !Object.hasOwn(EVENTS, type) || !this.workspaces.has(id)) return;
+    const parts = EVENTS[type]!;
+    if (parts.length && !parts.includes((properties as { part?: { type: string } }).part?.type ?? "")) return;
+    const params = { workspace: id, type, properties };
+    if (this.child) this.child.full() || this.child.peer.notify("event", params);
+    else if (this.early.push(params) > MAX_EARLY) this.early.shift();
+  }
+
+  private start(): Promise<Child> {
+    if (this.starting) return this.starting;
+    this.starting = this.launch();
+    this.starting.catch(() => {
+      this.starting = undefined;
+      this.early = [];
+    });
+    return this.starting;
+  }
+
+  private async launch(): Promise<Child> {
+    if (this.refused) throw this.refused;
+    this.deaths = this.deaths.filter((at) => performance.now() - at < GUARD_MS);
+    const wait = BACKOFF_MS[this.deaths.length];
+    const log = `its log is ${logFile()}`;
+    if (wait === undefined) throw new Error(`opencode-sidecar: the sidecar died ${this.deaths.length} times within a minute and rests until that minute is over; ${log}`);
+    if (wait) await sleep(wait);
+    const binary = locate([...this.workspaces.values()].map(({ params }) => (params.options as { binary?: unknown })?.binary).find(Boolean));
+    const serve = hostServer((id) => this.workspaces.get(id)?.client, this.asks);
+    const child: Child = new Child(binary, serve, this.record, (clean) => this.ended(child, clean));
+    try {
+      await child.hold(() => deadline(START_MS, (signal) => this.handshake(child, binary, signal)));
+    } catch (cause) {
+      child.kill("it did not start");
+      throw cause instanceof Late ? new Error(`opencode-sidecar: ${binary} did not start within ${START_MS} ms; ${log}`) : cause;
+    }
+    this.child = child;
+    this.used = true;
+    for (const workspace of this.workspaces.values()) this.opened(child, workspace).catch(ignore);
+    for (const params of this.early.splice(0)) child.peer.notify("event", params);
+    return child;
+  }
+
+  private async handshake(child: Child, binary: string, signal: AbortSignal): Promise<void> {
+    const host = { pid: process.pid, mode: mode(process.argv), restarts: this.restarts };
+    const request = { version: VERSION, protocol: PROTOCOL, manifestHash: MANIFEST_HASH, host };
+    const theirs = await child.peer.request("initialize", request, signal).catch((cause: unknown) => {
+      if (cause instanceof RpcError && cause.data?.kind === "version-mismatch") return undefined;
+      throw cause;
+    });
+    if (theirs?.version === VERSION && theirs.protocol === PROTOCOL && theirs.manifestHash === MANIFEST_HASH) return;
+    const advice = "reinstall opencode-sidecar (in a checkout: make build) and restart OpenCode";
+    throw (this.refused = new Error(`opencode-sidecar: the plugin ${VERSION} and the sidecar ${binary} do not belong together; ${advice}`));
+  }
+
+  private opened(child: Child, { id, params }: Workspace): Promise<unknown> {
+    if (!this.workspaces.has(id)) return Promise.reject(new Error(`opencode-sidecar: OpenCode has closed ${params.directory}`));
+    let opening = child.opened.get(id);
+    if (!opening) {
+      opening = deadline(OPEN_MS, (signal) => child.peer.request("workspace/open", params, signal));
+      child.opened.set(id, opening);
+      opening.catch(() => child.opened.delete(id));
+    }
+    return opening;
+  }
+
+  /** Restarts a sidecar that may have tasks to watch. */
+  private ended(child: Child, clean: boolean): void {
+    if (this.child === child) this.child = this.starting = undefined;
+    if (clean && !this.workspaces.size) return; // it ended itself after the last close
+    this.deaths.push(performance.now());
+    this.restarts++;
+    const restart = async () => void (this.used && this.workspaces.size && (await this.start()));
+    (this.starting ?? Promise.reject()).then(ignore, restart).catch(ignore);
+  }
+}
+
+/** What kind of OpenCode process this is, by its command line. */
+export function mode(argv: readonly string[]): string {
+  if (/tui[\\/]worker\.js$/.test(argv[1] ?? "")) return "tui";
+  return argv.slice(2).find((word) => word === "run" || word === "serve") ?? "other";
+}
+
+function ignore(): void {}

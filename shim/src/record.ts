@@ -1,0 +1,15 @@
+// The recorder: what crosses the pipe, one JSON line each, for the transcripts that the Go tests replay.
+import { appendFileSync } from "node:fs";
+
+/** Records fields in JSON, without the braces. */
+export type Record = (fields: string) => void;
+
+/** Returns a recorder that appends to `file`, or one that does nothing. */
+export function recorder(file: string | undefined): Record {
+  const start = performance.now();
+  return (fields) => {
+    try {
+      if (file) appendFileSync(file, `{"t":${Math.round(performance.now() - start)},${fields}}\n`);
+    } catch {} // a recording that cannot be written must not fail the call that it records
+  };
+}

@@ -1,0 +1,420 @@
+// The built plugin with a fake sidecar, in this runtime.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { TOOLS } from "../src/generated/manifest.js";
+
+// This file runs from dist/test/.
+const PLUGIN = fileURLToPath(new URL("../index.js", import.meta.url));
+const FAKE = fileURLToPath(new URL("../../test/fake-sidecar.mjs", import.meta.url));
+const TOOL = TOOLS[0]!.name;
+const KEY = Symbol.for("opencode-sidecar");
+
+interface Part { type: string; id: string; text?: string; synthetic?: boolean; messageID: string; sessionID: string }
+interface Turn { messages: { info: { id: string; role: string; sessionID: string }; parts: Part[] }[] }
+interface Result { title: string; output: string; metadata: { pid: number } }
+interface Hooks {
+  tool: Record<string, { description: string; args: object; execute(args: object, context: object): Promise<Result> }>;
+  event(input: { event: { type: string; properties: object } }): Promise<void>;
+  "tool.definition"(input: { toolID: string }, output: { jsonSchema?: unknown }): Promise<void>;
+  "chat.message"(input: object, output: object): Promise<void>;
+  "experimental.chat.messages.transform"(input: object, output: Turn): Promise<void>;
+  dispose(): Promise<void>;
+}
+type Module = { default: { id: string; server(input: object, options?: object): Promise<Hooks> } };
+interface Entry { start?: number; argv?: string[]; env?: Record<string, string>; id?: unknown; method?: string; params?: Record<string, unknown> }
+
+/** A fresh process state around the plugin: hub, log and mode of its own. */
+class Bed {
+  readonly dir = mkdtempSync(join(tmpdir(), "shim-"));
+  readonly seen: { name: string; options: object }[] = [];
+  private readonly hooks: Hooks[] = [];
+
+  constructor(mode = "") {
+    delete (globalThis as Record<symbol, unknown>)[KEY];
+    Object.assign(process.env, { FAKE_LOG: join(this.dir, "log"), FAKE_MODE: mode, XDG_STATE_HOME: this.dir });
+    delete process.env.OPENCODE_SIDECAR_BIN;
+  }
+
+  async plugin(options: object | undefined = { binary: FAKE }, file = PLUGIN): Promise<Hooks> {
+    const module = (await import(pathToFileURL(file).href)) as Module;
+    const group = (name: string) => new Proxy({}, { get: (_, key) => async (given: object) => (this.seen.push({ name: `${name}.${String(key)}`, options: given }), { data: true }) });
+    const client = { session: group("session"), app: group("app"), tui: group("tui") };
+    const hooks = await module.default.server({ client, directory: this.dir, worktree: this.dir, project: { id: "prj" } }, options);
+    this.hooks.push(hooks);
+    return hooks;
+  }
+
+  log(): Entry[] {
+    if (!existsSync(join(this.dir, "log"))) return [];
+    return readFileSync(join(this.dir, "log"), "utf8").trim().split("\n").map((line) => JSON.parse(line) as Entry);
+  }
+
+  starts(): number[] {
+    return this.log().flatMap(({ start }) => start ?? []);
+  }
+
+  methods(): string[] {
+    return this.log().flatMap(({ method }) => method ?? []);
+  }
+
+  async run(name: string, body: () => Promise<void>): Promise<void> {
+    try {
+      await body();
+    } catch (cause) {
+      throw new Error(`${name}: ${String(cause)}\n${JSON.stringify(this.methods())}`, { cause });
+    } finally {
+      await Promise.all(this.hooks.map((hooks) => hooks.dispose?.())); // no restart after the kill
+      for (const pid of this.starts()) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {}
+      }
+      delete (globalThis as Record<symbol, unknown>)[KEY];
+      await new Promise((resolve) => setTimeout(resolve, 80));
+      rmSync(this.dir, { recursive: true, force: true });
+    }
+  }
+}
+
+let calls = 0;
+
+function call(hooks: Hooks, args: object, extra: object = {}): Promise<Result> {
+  const context = { sessionID: "ses_1", messageID: "msg_1", callID: `call_${++calls}`, agent: "build", abort: new AbortController().signal, ask: async () => {}, ...extra };
+  return hooks.tool[TOOL]!.execute(args, context);
+}
+
+/** Waits until the condition holds; fails after 5 s. */
+async function eventually(what: string, condition: () => boolean): Promise<void> {
+  for (const start = performance.now(); !condition(); await new Promise((resolve) => setTimeout(resolve, 10)))
+    assert.ok(performance.now() - start < 5000, `never: ${what}`);
+}
+
+async function timed(work: Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work.catch(() => {});
+  return performance.now() - start;
+}
+
+function turn(): Turn {
+  return { messages: [{ info: { id: "msg_u", role: "user", sessionID: "ses_1" }, parts: [] }, { info: { id: "msg_a", role: "assistant", sessionID: "ses_1" }, parts: [] }] };
+}
+
+function scenario(name: string, mode: string, body: (bed: Bed) => Promise<void>): void {
+  test(name, async () => {
+    const bed = new Bed(mode);
+    await bed.run(name, () => body(bed));
+  });
+}
+
+scenario("server() waits for nothing, starts nothing and touches no disk", "", async (bed) => {
+  process.env.OPENCODE_SIDECAR_RECORD = join(bed.dir, "record");
+  await bed.plugin(); // the import
+  const start = performance.now();
+  const hooks = await bed.plugin();
+  assert.ok(performance.now() - start < 5);
+  assert.deepEqual(Object.keys(hooks.tool), TOOLS.map((tool) => tool.name));
+  await hooks.event({ event: { type: "session.idle", properties: { sessionID: "ses_1" } } });
+  await hooks["chat.message"]({ sessionID: "ses_1" }, { message: { id: "msg_1" } });
+  await hooks["experimental.chat.messages.transform"]({}, turn());
+  await hooks.dispose();
+  delete process.env.OPENCODE_SIDECAR_RECORD;
+  assert.deepEqual([bed.starts(), existsSync(join(bed.dir, "opencode-sidecar")), existsSync(join(bed.dir, "record"))], [[], false, false]);
+});
+
+scenario("the schema of our tools goes to the model as it is", "", async (bed) => {
+  const hooks = await bed.plugin();
+  const [ours, others] = [{}, {}] as { jsonSchema?: unknown }[];
+  await hooks["tool.definition"]({ toolID: TOOL }, ours!);
+  await hooks["tool.definition"]({ toolID: "bash" }, others!);
+  assert.deepEqual([ours!.jsonSchema, "jsonSchema" in others!], [TOOLS[0]!.schema, false]);
+  assert.deepEqual(hooks.tool[TOOL]!.args, TOOLS[0]!.schema.properties);
+});
+
+scenario("the first tool call starts one sidecar for all workspaces", "", async (bed) => {
+  process.env.OPENCODE_SERVER_PASSWORD = "secret";
+  const all = await Promise.all([bed.plugin(), bed.plugin({ binary: FAKE, limit: 3 }), bed.plugin()]);
+  const results = await Promise.all(all.map((hooks, n) => call(hooks, { n })));
+  delete process.env.OPENCODE_SERVER_PASSWORD;
+  assert.deepEqual(results.map(({ title, output }) => [title, output]), [["echo", '{"n":0}'], ["echo", '{"n":1}'], ["echo", '{"n":2}']]);
+  const log = bed.log();
+  assert.deepEqual(log[0]?.argv, ["serve"]);
+  assert.equal(log[0]?.env?.OPENCODE_SERVER_PASSWORD, undefined);
+  assert.equal(log[0]?.env?.XDG_STATE_HOME, bed.dir);
+  assert.deepEqual(bed.methods(), ["initialize", "workspace/open", "workspace/open", "workspace/open", "tool/call", "tool/call", "tool/call"]);
+  assert.deepEqual(log[1]?.params?.host, { pid: process.pid, mode: "other", restarts: 0 });
+  const second = { workspace: "wrk_2", directory: bed.dir, worktree: bed.dir, project: "prj", options: { binary: FAKE, limit: 3 } };
+  assert.deepEqual(log.find(({ params }) => params?.workspace === "wrk_2")?.params, second);
+  assert.equal(statSync(join(bed.dir, "opencode-sidecar")).mode & 0o777, 0o700);
+  await bed.plugin();
+  await eventually("the new workspace is opened", () => bed.methods().filter((method) => method === "workspace/open").length === 4);
+});
+
+scenario("events cross in order, during the start too, and only those of the manifest", "", async (bed) => {
+  const hooks = await bed.plugin();
+  const idle = (n: number) => hooks.event({ event: { type: "session.idle", properties: { n } } });
+  const part = (type: string) => hooks.event({ event: { type: "message.part.updated", properties: { part: { type } } } });
+  await idle(0);
+  const first = call(hooks, {});
+  await idle(1);
+  await hooks.event({ event: { type: "message.part.delta", properties: {} } });
+  await hooks.event({ event: { type: "constructor", properties: {} } });
+  await part("reasoning");
+  await part("step-finish");
+  await idle(2);
+  await first;
+  await idle(3);
+  await hooks.event({ event: { type: "session.idle", properties: { text: "x".repeat(33 << 20) } } }); // over the limit: lost
+  await call(hooks, {});
+  const events = bed.log().filter(({ method }) => method === "event");
+  assert.deepEqual(events.map(({ params }) => params?.properties), [{ n: 1 }, { part: { type: "step-finish" } }, { n: 2 }, { n: 3 }]);
+});
+
+scenario("a second copy of the plugin registers nothing and says so once", "", async (bed) => {
+  const copy = join(bed.dir, "copy.mjs");
+  copyFileSync(PLUGIN, copy);
+  const hooks = await bed.plugin();
+  assert.deepEqual([await bed.plugin(undefined, copy), await bed.plugin(undefined, copy)], [{}, {}]);
+  await call(hooks, {});
+  assert.deepEqual(bed.seen.map(({ name }) => name), ["app.log", "tui.showToast"]);
+  assert.match(JSON.stringify(bed.seen[0]?.options), /loaded twice.*copy\.mjs/);
+  assert.equal(bed.starts().length, 1);
+});
+
+scenario("an error answer is the error of the tool", "", async (bed) => {
+  await assert.rejects(call(await bed.plugin(), { do: "error" }), { message: "prompt must not be empty" });
+});
+
+scenario("a death fails the pending calls at once and the sidecar comes back by itself", "", async (bed) => {
+  const hooks = await bed.plugin();
+  const pid = (await call(hooks, {})).metadata.pid;
+  const pending = [call(hooks, { do: "hang" }), call(hooks, { do: "hang" })];
+  pending.forEach((one) => one.catch(() => {}));
+  await eventually("both calls arrived", () => bed.methods().filter((method) => method === "tool/call").length === 3);
+  const start = performance.now();
+  process.kill(pid, "SIGKILL");
+  const message = "opencode-sidecar: the sidecar stopped unexpectedly (signal SIGKILL) while this call was running; it restarts with the next call";
+  for (const one of pending) await assert.rejects(one, { message });
+  assert.ok(performance.now() - start < 200);
+  await eventually("it was restarted without a call", () => bed.methods().filter((method) => method === "workspace/open").length === 2);
+  assert.equal((bed.log().findLast(({ method }) => method === "initialize")?.params?.host as { restarts: number }).restarts, 1);
+  assert.notEqual((await call(hooks, {})).metadata.pid, pid);
+  assert.equal(bed.starts().length, 2);
+});
+
+scenario("a sidecar that keeps dying is left alone, and the error names the log", "", async (bed) => {
+  const hooks = await bed.plugin();
+  for (let death = 1; death <= 4; death++) await assert.rejects(call(hooks, { do: "crash" }), /stopped unexpectedly \(signal SIGKILL\)/);
+  await assert.rejects(call(hooks, {}), (error: Error) => /died 4 times within a minute/.test(error.message) && error.message.includes(join(bed.dir, "opencode-sidecar", "sidecar.log")));
+  assert.equal(bed.starts().length, 4);
+});
+
+scenario("a sidecar that never ran is not started again by itself", "crash", async (bed) => {
+  const hooks = await bed.plugin();
+  await assert.rejects(call(hooks, {}), /stopped unexpectedly \(exit code 3\)/);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.equal(bed.starts().length, 1);
+  process.env.FAKE_MODE = "";
+  assert.equal((await call(hooks, { n: 1 })).output, '{"n":1}');
+});
+
+for (const mode of ["refuse", "other-version"])
+  scenario(`a sidecar of another version is refused for good (${mode})`, mode, async (bed) => {
+    const hooks = await bed.plugin();
+    for (let n = 0; n < 2; n++) await assert.rejects(call(hooks, {}), /do not belong together; reinstall opencode-sidecar/);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    assert.equal(bed.starts().length, 1);
+  });
+
+scenario("a missing binary is told with what was tried", "", async (bed) => {
+  const missing = join(bed.dir, "missing");
+  await assert.rejects(call(await bed.plugin({ binary: missing }), {}), (error: Error) => error.message.includes(`no sidecar binary at ${missing}; reinstall`));
+  process.env.OPENCODE_SIDECAR_BIN = FAKE;
+  delete (globalThis as Record<symbol, unknown>)[KEY];
+  assert.equal((await call(await bed.plugin({}), {})).title, "echo");
+  const plain = join(bed.dir, "plain");
+  writeFileSync(plain, "not executable");
+  delete (globalThis as Record<symbol, unknown>)[KEY];
+  await assert.rejects(call(await bed.plugin({ binary: plain }), {}), /EACCES/);
+});
+
+scenario("hostile bytes end the connection, not the host", "", async (bed) => {
+  const hooks = await bed.plugin();
+  for (const bytes of ["Content-Length: 99999999999\r\n\r\n", "Content-Length: 4\r\n\r\n{{{{", "goroutine 1 [running]:\r\n\r\n"])
+    await assert.rejects(call(hooks, { do: "garbage", bytes }), /signal SIGKILL, it broke the protocol/);
+});
+
+scenario("a stopped sidecar costs one deadline, not one per hook", "", async (bed) => {
+  const hooks = await bed.plugin();
+  const { pid } = (await call(hooks, {})).metadata;
+  process.kill(pid, "SIGSTOP");
+  const chat = () => hooks["chat.message"]({ sessionID: "ses_1" }, { message: { id: "msg_1" } });
+  const first = await timed(chat());
+  assert.ok(first > 900 && first < 1300, `${first} ms`);
+  const rest = await timed(Promise.all([chat(), hooks["experimental.chat.messages.transform"]({}, turn())]));
+  assert.ok(rest < 20, `${rest} ms`);
+  process.kill(pid, "SIGCONT");
+  await eventually("hooks cross again", () => {
+    void chat();
+    return bed.methods().filter((method) => method === "hook/chat.message").length > 1;
+  });
+});
+
+scenario("a dead sidecar costs a hook nothing", "", async (bed) => {
+  const hooks = await bed.plugin();
+  const { pid } = (await call(hooks, {})).metadata;
+  process.kill(pid, "SIGSTOP");
+  const held = timed(hooks["experimental.chat.messages.transform"]({}, turn()));
+  process.kill(pid, "SIGKILL");
+  assert.ok((await held) < 200);
+});
+
+scenario("transform appends to the message in place", "", async (bed) => {
+  const hooks = await bed.plugin();
+  await call(hooks, {});
+  const output = turn();
+  await hooks["experimental.chat.messages.transform"]({}, output);
+  const [part] = output.messages[0]!.parts;
+  assert.match(part!.id, /^prt_[0-9a-f]{32}$/);
+  assert.deepEqual({ ...part, id: "" }, { id: "", sessionID: "ses_1", messageID: "msg_u", type: "text", text: "appended 1", synthetic: true });
+  await hooks["experimental.chat.messages.transform"]({}, { messages: [] });
+});
+
+scenario("transform is called again as long as the sidecar asks for it", "again", async (bed) => {
+  const hooks = await bed.plugin();
+  await call(hooks, {});
+  const output = turn();
+  await hooks["experimental.chat.messages.transform"]({}, output);
+  assert.deepEqual(output.messages[0]!.parts.map(({ text }) => text), ["appended 3"]);
+});
+
+scenario("Esc rejects at once and cancels the call", "", async (bed) => {
+  const hooks = await bed.plugin();
+  await call(hooks, {});
+  const stop = new AbortController();
+  const pending = call(hooks, { do: "hang" }, { abort: stop.signal });
+  await eventually("the call arrived", () => bed.methods().filter((method) => method === "tool/call").length === 2);
+  const id = bed.log().findLast(({ method }) => method === "tool/call")?.id;
+  stop.abort();
+  assert.ok((await timed(pending)) < 20);
+  await assert.rejects(pending, { name: "AbortError" });
+  await eventually("the cancel arrived", () => bed.log().some(({ method, params }) => method === "$/cancelRequest" && params?.id === id));
+});
+
+scenario("Esc during the start rejects at once and sends no call", "silent", async (bed) => {
+  const stop = new AbortController();
+  const pending = call(await bed.plugin(), {}, { abort: stop.signal });
+  await eventually("it started", () => bed.methods().includes("initialize"));
+  stop.abort();
+  assert.ok((await timed(pending)) < 20);
+  assert.deepEqual(bed.methods(), ["initialize"]);
+});
+
+scenario("a sidecar that does not answer the handshake is ended", "silent", async (bed) => {
+  const took = performance.now();
+  await assert.rejects(call(await bed.plugin(), {}), /did not start within 5000 ms; its log is/);
+  assert.ok(performance.now() - took < 6000);
+  await eventually("it is gone", () => {
+    try {
+      process.kill(bed.starts()[0]!, 0);
+      return false;
+    } catch {
+      return true;
+    }
+  });
+});
+
+scenario("the sidecar calls the host, until the workspace is closed", "", async (bed) => {
+  const hooks = await bed.plugin();
+  const toast = { do: "host", method: "host/toast", params: { body: { message: "hi", variant: "info" } } };
+  assert.deepEqual(JSON.parse((await call(hooks, toast)).output), { result: true });
+  assert.deepEqual(bed.seen.map(({ name }) => name), ["tui.showToast"]);
+  const asked: object[] = [];
+  const ask = { do: "host", method: "host/tool.ask", params: { permission: "bash", patterns: ["ls"], always: [], metadata: {} } };
+  const answers = await Promise.all([1, 2].map((n) => call(hooks, ask, { callID: "same", ask: async (question: object) => void asked.push({ n, ...question }) })));
+  assert.deepEqual(answers.map(({ output }) => JSON.parse(output)), [{ result: {} }, { result: {} }]);
+  assert.deepEqual(asked, [1, 2].map((n) => ({ n, ...ask.params })));
+  const denied = call(hooks, ask, { ask: async () => Promise.reject(Object.assign(new Error("no"), { name: "PermissionDeniedError" })) });
+  assert.deepEqual(JSON.parse((await denied).output), { error: { code: -32011, message: "no", data: { kind: "host", name: "PermissionDeniedError" } } });
+  const cancelled = call(hooks, { ...ask, do: "host-cancelled" }, { ask: () => new Promise(() => {}) });
+  assert.equal((JSON.parse((await cancelled).output) as { error: { code: number } }).error.code, -32800);
+  const other = await bed.plugin();
+  await hooks.dispose();
+  const late = call(other, { ...toast, params: { ...toast.params, workspace: "wrk_1" } });
+  assert.match((await late).output, /the workspace wrk_1 is closed/);
+  await assert.rejects(call(hooks, {}), /OpenCode has closed/);
+});
+
+scenario("dispose waits 300 ms at most", "slow-close", async (bed) => {
+  const hooks = await bed.plugin();
+  await call(hooks, {});
+  const took = await timed(hooks.dispose());
+  assert.ok(took > 250 && took < 400, `${took} ms`);
+});
+
+scenario("a sidecar that ends itself after the last close stays ended until it is needed", "exit-on-close", async (bed) => {
+  const hooks = await bed.plugin();
+  const { pid } = (await call(hooks, {})).metadata;
+  await hooks.dispose();
+  await eventually("it ended", () => {
+    try {
+      process.kill(pid, 0);
+      return false;
+    } catch {
+      return true;
+    }
+  });
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  assert.equal(bed.starts().length, 1);
+  assert.notEqual((await call(await bed.plugin(), {})).metadata.pid, pid);
+  assert.equal((bed.log().findLast(({ method }) => method === "initialize")?.params?.host as { restarts: number }).restarts, 0);
+});
+
+scenario("big and multi-byte payloads cross both ways; one over the limit fails alone", "", async (bed) => {
+  const hooks = await bed.plugin();
+  const text = "größer ☃ 𝄞 ".repeat(300_000);
+  assert.equal((JSON.parse((await call(hooks, { text })).output) as { text: string }).text, text);
+  await assert.rejects(call(hooks, { text: "x".repeat(33 << 20) }), /over the limit/);
+  assert.equal((await call(hooks, { n: 1 })).output, '{"n":1}');
+});
+
+scenario("the recorder writes what crosses", "", async (bed) => {
+  process.env.OPENCODE_SIDECAR_RECORD = join(bed.dir, "record");
+  const hooks = await bed.plugin();
+  delete process.env.OPENCODE_SIDECAR_RECORD;
+  await assert.rejects(call(hooks, { do: "crash" }));
+  const lines = readFileSync(join(bed.dir, "record"), "utf8").trim().split("\n").map((line) => JSON.parse(line) as { note?: string; dir?: string; msg?: { method?: string } });
+  const shape = lines.map(({ note, dir, msg }) => note ?? `${dir} ${msg?.method ?? "answer"}`);
+  assert.deepEqual(shape.slice(0, 7), ["spawn", "out initialize", "in answer", "out workspace/open", "in answer", "out tool/call", "exit"]);
+});
+
+scenario("an idle sidecar keeps no process alive, and a pending call does", "", async (bed) => {
+  const script = join(bed.dir, "main.mjs");
+  writeFileSync(script, `
+    const plugin = (await import(${JSON.stringify(pathToFileURL(PLUGIN).href)})).default;
+    const hooks = await plugin.server({ client: {}, directory: "/", worktree: "/", project: { id: "p" } }, { binary: ${JSON.stringify(FAKE)} });
+    const context = { sessionID: "s", messageID: "m", callID: "c", agent: "a", abort: new AbortController().signal };
+    const result = await hooks.tool[${JSON.stringify(TOOL)}].execute({ n: 1 }, context);
+    console.log(result.output);
+  `);
+  const start = performance.now();
+  const child = spawn(process.execPath, [script], { env: process.env, stdio: ["ignore", "pipe", "inherit"] });
+  let output = "";
+  child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  const took = performance.now() - start;
+  assert.deepEqual([code, output], [0, '{"n":1}\n']);
+  assert.ok(took < 3000, `${took} ms`);
+  await eventually("the sidecar saw the end", () => {
+    try {
+      process.kill(bed.starts()[0]!, 0);
+      return false;
+    } catch {
+      return true;
+    }
+  });
+});
