@@ -7,16 +7,17 @@ import (
 	"time"
 )
 
-// MessageIDs makes ids for prompts of ours in OpenCode's own format, so that
-// they sort among its ids by time: `msg_`, 12 hex digits of (milliseconds ×
-// 4096 + counter) and 14 random characters. OpenCode takes the message with the
-// greatest id for the newest.
+// MessageIDs makes ids for prompts of ours in OpenCode's own form: `msg_`, 12 hex
+// digits of (milliseconds × 4096 + counter) modulo 2^48, and 14 random
+// characters. OpenCode orders messages by the time of their arrival, and by id
+// within a millisecond. Ids are unique over its whole database, so the random
+// part matters: one that another session has would put the text there.
 type MessageIDs struct {
 	mu   sync.Mutex
 	last uint64
 }
 
-// Next returns an id greater than all earlier ones of m.
+// Next returns a new id.
 func (m *MessageIDs) Next() string {
 	now := uint64(time.Now().UnixMilli()) << 12
 	m.mu.Lock()
