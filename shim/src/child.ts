@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { frameReader, frameWriter, MAX_FRAME } from "./frame.js";
 import { Peer, type Serve } from "./peer.js";
-import type { Record } from "./record.js";
+import type { Recorder } from "./record.js";
 
 /** The file that takes the sidecar's stderr. */
 export const logFile = () => join(process.env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "opencode-sidecar", "sidecar.log");
@@ -44,7 +44,7 @@ export class Child {
   private why = "";
 
   /** Spawns the binary. `ended` is called once, just before the pending calls reject. */
-  constructor(binary: string, serve: Serve, record: Record, ended: (clean: boolean) => void) {
+  constructor(binary: string, serve: Serve, record: Recorder, ended: (clean: boolean) => void) {
     const log = openLog();
     // The password opens OpenCode's HTTP server; the sidecar reaches OpenCode through us.
     const { OPENCODE_SERVER_PASSWORD: _, ...env } = process.env;

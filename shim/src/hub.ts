@@ -42,7 +42,9 @@ export class Hub {
   async close({ id }: Workspace): Promise<void> {
     this.workspaces.delete(id);
     const child = this.child;
-    if (child?.opened.has(id)) await deadline(CLOSE_MS, (signal) => child.peer.request("workspace/close", { workspace: id }, signal));
+    if (!child?.opened.has(id)) return;
+    const closing = child.peer.request("workspace/close", { workspace: id }); // goes on after the deadline: a cancel could leave it open
+    await deadline(CLOSE_MS, (signal) => until(signal, closing));
   }
 
   /** Runs a tool, without a deadline. Rejects at once when the call is aborted or the sidecar dies. */
@@ -121,6 +123,7 @@ export class Hub {
     this.used = true;
     for (const workspace of this.workspaces.values()) this.opened(child, workspace).catch(ignore);
     for (const params of this.early.splice(0)) child.peer.notify("event", params);
+    if (!this.workspaces.size) child.peer.notify("exit", {}); // closed meanwhile: nobody would ever close it again
     return child;
   }
 

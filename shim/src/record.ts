@@ -2,10 +2,10 @@
 import { appendFileSync } from "node:fs";
 
 /** Records fields in JSON, without the braces. */
-export type Record = (fields: string) => void;
+export type Recorder = (fields: string) => void;
 
 /** Returns a recorder that appends to `file`, or one that does nothing. */
-export function recorder(file: string | undefined): Record {
+export function recorder(file: string | undefined): Recorder {
   const start = performance.now();
   return (fields) => {
     try {

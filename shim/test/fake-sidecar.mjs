@@ -64,6 +64,7 @@ const handlers = {
 async function take(message) {
   log(message);
   const { id, method, params, result, error } = message;
+  if (method === "exit") process.exit(0);
   if (method === undefined) return waiting.get(id)?.(error ? { error } : { result });
   if (id === undefined) return;
   try {

@@ -354,6 +354,16 @@ scenario("dispose waits 300 ms at most", "slow-close", async (bed) => {
   await call(hooks, {});
   const took = await timed(hooks.dispose());
   assert.ok(took > 250 && took < 400, `${took} ms`);
+  assert.ok(!bed.methods().includes("$/cancelRequest"));
+});
+
+scenario("a close that comes during the start ends the sidecar", "", async (bed) => {
+  const hooks = await bed.plugin();
+  const pending = call(hooks, {});
+  await hooks.dispose();
+  await assert.rejects(pending, /OpenCode has closed/);
+  assert.deepEqual(bed.methods().slice(0, 1), ["initialize"]);
+  await eventually("it is told to end", () => bed.methods().includes("exit"));
 });
 
 scenario("a sidecar that ends itself after the last close stays ended until it is needed", "exit-on-close", async (bed) => {
