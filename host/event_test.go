@@ -1,0 +1,46 @@
+package host
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseEvent(t *testing.T) {
+	for _, c := range []struct {
+		kind, properties string
+		want             Event
+	}{
+		{EventSessionIdle, `{"sessionID":"s"}`, Event{Session: "s"}},
+		{EventSessionStatus, `{"sessionID":"s","status":{"type":"busy"}}`, Event{Session: "s", Status: "busy"}},
+		{EventSessionDeleted, `{"info":{"id":"s","title":"t"}}`, Event{Session: "s"}},
+		{EventSessionDeleted, `{"sessionID":"s","info":{"id":"s"}}`, Event{Session: "s"}},
+		{EventSessionError, `{"sessionID":"s","error":{"name":"MessageAbortedError","data":{"message":"Aborted"}}}`, Event{Session: "s", Error: &MessageError{Name: "MessageAbortedError", Message: "Aborted"}}},
+		{EventSessionError, `{}`, Event{}},
+		{EventMessage, `{"info":{"id":"msg_1","sessionID":"s","role":"user"}}`, Event{Session: "s", MessageID: "msg_1", Role: User}},
+		{EventPart, `{"part":{"id":"prt_1","messageID":"msg_1","sessionID":"s","type":"step-finish","reason":"stop"},"time":1}`, Event{Session: "s", MessageID: "msg_1", Part: "step-finish", Reason: "stop"}},
+		{EventTodo, `{"sessionID":"s","todos":[]}`, Event{Session: "s"}},
+		{EventSessionIdle, ``, Event{}},
+	} {
+		c.want.Type = c.kind
+		got, err := ParseEvent(c.kind, []byte(c.properties))
+		if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
+			t.Errorf("%s %s: err %v (-want +got):\n%s", c.kind, c.properties, err, diff)
+		}
+	}
+	if _, err := ParseEvent(EventSessionIdle, []byte(`{"sessionID":5}`)); err == nil {
+		t.Error("a session id that is a number was accepted")
+	}
+}
+
+func TestMessageIDsDiffer(t *testing.T) {
+	var ids MessageIDs
+	seen := map[string]bool{}
+	for range 10_000 {
+		id := ids.Next()
+		if len(id) != 30 || seen[id] {
+			t.Fatalf("id %q", id)
+		}
+		seen[id] = true
+	}
+}
