@@ -22,8 +22,10 @@ $(SHIM): $(TSFILES) $(MODULES)
 
 deps: $(MODULES) ## fetch what the shim is built and tested with, OpenCode among it
 
+# Not `npm ci`: it wants every platform's OpenCode in the lock file, and registries
+# that mirror only some of them could not install any.
 $(MODULES): shim/package.json shim/package-lock.json
-	cd shim && npm ci --no-audit --no-fund --loglevel=error
+	cd shim && npm install --no-save --no-audit --no-fund --loglevel=error
 	@touch $@
 
 demo: build ## watch the real OpenCode run six background agents
@@ -35,7 +37,7 @@ unit: ## Go tests with the race detector
 	$(GO) test -race $$($(GO) list ./... | grep -v /e2e)
 
 shim-test: build ## types and tests of the shim, on Node and on OpenCode's own runtime
-	cd shim && npm run --silent typecheck && npm test --silent
+	cd shim && npm run --silent typecheck && npm run --silent test && npm run --silent test:bun
 
 e2e: build ## the real OpenCode with the real shim and binary
 	$(GO) test -count=1 -timeout 15m ./cmd/sidecar/e2e/...

@@ -6,6 +6,7 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { frameReader, frameWriter, MAX_FRAME } from "./frame.js";
+import type { WorkspaceOpenResult } from "./generated/wire.js";
 import { Peer, type Serve } from "./peer.js";
 import type { Recorder } from "./record.js";
 
@@ -36,7 +37,7 @@ function resolve(module: string): string | undefined {
 export class Child {
   readonly peer: Peer;
   /** The opening of each workspace, by its id. */
-  readonly opened = new Map<string, Promise<unknown>>();
+  readonly opened = new Map<string, Promise<WorkspaceOpenResult>>();
   /** Set when it has missed a deadline, until it answers again. */
   slow = false;
   private readonly process: ChildProcess;

@@ -63,3 +63,12 @@ function keep({ parts: kept }: Partial<SessionMessagesParams>): (answer: Answer)
   const slim = ({ info, parts }: MessageWithParts) => ({ info, parts: parts.filter(({ type }) => kept.includes(type)) });
   return (answer) => ({ ...answer, data: (answer.data as MessageWithParts[] | undefined)?.map(slim) });
 }
+
+/** Says something to the user: in OpenCode's log, and as a toast where there is a TUI. It neither waits nor fails. */
+export function tell({ app, tui }: Client, message: string): void {
+  const calls = async () => {
+    await app.log({ body: { service: "opencode-sidecar", level: "warn", message } });
+    await tui.showToast({ body: { message, variant: "warning" } });
+  };
+  calls().catch(() => {});
+}

@@ -4,13 +4,15 @@ import type { ToolContext } from "@opencode-ai/plugin";
 import { Child, locate, logFile } from "./child.js";
 import { EVENTS, MANIFEST_HASH } from "./generated/manifest.js";
 import { type EventParams, PROTOCOL, type Requests, type ToolCallResult, VERSION, type WorkspaceOpenParams } from "./generated/wire.js";
-import { type Ask, type Client, hostServer } from "./host.js";
+import { type Ask, type Client, hostServer, tell } from "./host.js";
 import { deadline, Late, RpcError, until } from "./peer.js";
 import { recorder } from "./record.js";
 
 const [START_MS, OPEN_MS, HOOK_MS, CLOSE_MS, GUARD_MS] = [5_000, 10_000, 1_000, 300, 60_000];
 const BACKOFF_MS = [0, 0, 250, 1_000]; // before the start that follows 0, 1, 2, 3 deaths within GUARD_MS; there is no start after a fourth
 const MAX_EARLY = 10_000; // events kept while the sidecar starts
+
+type Part = Readonly<{ type: string; state?: { status: string } }>;
 
 /** One directory that OpenCode has given to the plugin. */
 export type Workspace = Readonly<{ id: string; client: Client; params: WorkspaceOpenParams }>;
@@ -87,8 +89,8 @@ export class Hub {
   event({ id }: Workspace, type: string, properties: object): void {
     if ((!this.child && !this.starting) || !Object.hasOwn(EVENTS, type) || !this.workspaces.has(id)) return;
     const parts = EVENTS[type]!;
-    if (parts.length && !parts.includes((properties as { part?: { type: string } }).part?.type ?? "")) return;
-    const params = { workspace: id, type, properties };
+    if (parts.length && !parts.includes((properties as { part?: Part }).part?.type ?? "")) return;
+    const params = { workspace: id, type, properties: slim(properties) };
     if (this.child) this.child.full() || this.child.peer.notify("event", params);
     else if (this.early.push(params) > MAX_EARLY) this.early.shift();
   }
@@ -139,13 +141,13 @@ export class Hub {
     throw (this.refused = new Error(`opencode-sidecar: the plugin ${VERSION} and the sidecar ${binary} do not belong together; ${advice}`));
   }
 
-  private opened(child: Child, { id, params }: Workspace): Promise<unknown> {
+  private opened(child: Child, { id, client, params }: Workspace): Promise<unknown> {
     if (!this.workspaces.has(id)) return Promise.reject(new Error(`opencode-sidecar: OpenCode has closed ${params.directory}`));
     let opening = child.opened.get(id);
     if (!opening) {
       opening = deadline(OPEN_MS, (signal) => child.peer.request("workspace/open", params, signal));
       child.opened.set(id, opening);
-      opening.catch(() => child.opened.delete(id));
+      opening.then(({ warnings = [] }) => warnings.forEach((text) => tell(client, text)), () => child.opened.delete(id));
     }
     return opening;
   }
@@ -165,6 +167,12 @@ export class Hub {
 export function mode(argv: readonly string[]): string {
   if (/tui[\\/]worker\.js$/.test(argv[1] ?? "")) return "tui";
   return argv.slice(2).find((word) => word === "run" || word === "serve") ?? "other";
+}
+
+/** Leaves out what a tool has printed: it can be megabytes, and the sidecar only wants to know that it runs. */
+function slim(properties: object): object {
+  const { part } = properties as { part?: Part };
+  return part?.type === "tool" ? { part: { ...part, state: { status: part.state?.status } } } : properties;
 }
 
 function ignore(): void {}

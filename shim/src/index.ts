@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto";
 import type { Hooks, Plugin, ToolDefinition } from "@opencode-ai/plugin";
 import { TOOLS } from "./generated/manifest.js";
-import type { Client } from "./host.js";
+import { type Client, tell } from "./host.js";
 import { Hub, type Workspace } from "./hub.js";
 
 const KEY = Symbol.for("opencode-sidecar");
@@ -70,13 +70,6 @@ function definition(hub: Hub, workspace: Workspace, { name, description, schema 
 /** A hook that throws would end the user's turn: it fails open instead. */
 function safe<A extends unknown[]>(work: (...args: A) => Promise<void>): (...args: A) => Promise<void> {
   return async (...args) => work(...args).catch(() => {});
-}
-
-function tell({ app, tui }: Client, message: string): void {
-  void safe(async () => {
-    await app.log({ body: { service: "opencode-sidecar", level: "warn", message } });
-    await tui.showToast({ body: { message, variant: "warning" } });
-  })();
 }
 
 export default { id: "opencode-sidecar", server };

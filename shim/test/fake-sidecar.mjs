@@ -33,7 +33,7 @@ const handlers = {
   ping: (p) => p,
   "workspace/open": () => {
     open++;
-    return { reattached: false };
+    return { reattached: false, warnings: FAKE_MODE === "warn" ? ['option "maxDepht" is unknown'] : undefined };
   },
   "workspace/close": () => {
     if (--open === 0 && FAKE_MODE === "exit-on-close") setTimeout(() => process.exit(0), 20);

@@ -174,6 +174,23 @@ scenario("events cross in order, during the start too, and only those of the man
   assert.deepEqual(events.map(({ params }) => params?.properties), [{ n: 1 }, { part: { type: "step-finish" } }, { n: 2 }, { n: 3 }]);
 });
 
+scenario("of a tool's part only its state crosses, not what it printed", "", async (bed) => {
+  const hooks = await bed.plugin();
+  await call(hooks, {});
+  const part = { id: "prt_1", sessionID: "ses_1", type: "tool", tool: "bash", state: { status: "completed", output: "x".repeat(1 << 20) } };
+  await hooks.event({ event: { type: "message.part.updated", properties: { part } } });
+  await call(hooks, {});
+  const [event] = bed.log().filter(({ method }) => method === "event");
+  assert.deepEqual(event?.params?.properties, { part: { ...part, state: { status: "completed" } } });
+});
+
+scenario("warnings about options reach the user", "warn", async (bed) => {
+  await call(await bed.plugin(), {});
+  await eventually("both are shown", () => bed.seen.length === 2);
+  assert.deepEqual(bed.seen.map(({ name }) => name), ["app.log", "tui.showToast"]);
+  assert.match(JSON.stringify(bed.seen), /"maxDepht" is unknown/);
+});
+
 scenario("a second copy of the plugin registers nothing and says so once", "", async (bed) => {
   const copy = join(bed.dir, "copy.mjs");
   copyFileSync(PLUGIN, copy);
