@@ -34,7 +34,7 @@ class Bed {
   readonly seen: { name: string; options: object }[] = [];
   private readonly hooks: Hooks[] = [];
 
-  constructor(mode = "") {
+  constructor(private readonly mode = "") {
     delete (globalThis as Record<symbol, unknown>)[KEY];
     Object.assign(process.env, { FAKE_LOG: join(this.dir, "log"), FAKE_MODE: mode, XDG_STATE_HOME: this.dir });
     delete process.env.OPENCODE_SIDECAR_BIN;
@@ -69,15 +69,26 @@ class Bed {
       throw new Error(`${name}: ${String(cause)}\n${JSON.stringify(this.methods())}`, { cause });
     } finally {
       await Promise.all(this.hooks.map((hooks) => hooks.dispose?.())); // no restart after the kill
-      for (const pid of this.starts()) {
-        try {
-          process.kill(pid, "SIGKILL");
-        } catch {}
-      }
+      // A restart that has begun already writes into the folder: let it come up first.
+      const shared = (globalThis as { [KEY]?: { hub: { starting?: Promise<unknown> } } })[KEY];
+      if (this.mode !== "silent") await shared?.hub.starting?.catch(() => {});
       delete (globalThis as Record<symbol, unknown>)[KEY];
-      await new Promise((resolve) => setTimeout(resolve, 80));
+      this.starts().forEach(kill);
+      await eventually("every sidecar has ended", () => !this.starts().some(alive));
       rmSync(this.dir, { recursive: true, force: true });
     }
+  }
+}
+
+function kill(pid: number): void {
+  if (alive(pid)) process.kill(pid, "SIGKILL");
+}
+
+function alive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
   }
 }
 
@@ -188,7 +199,7 @@ scenario("warnings about options reach the user", "warn", async (bed) => {
   await call(await bed.plugin(), {});
   await eventually("both are shown", () => bed.seen.length === 2);
   assert.deepEqual(bed.seen.map(({ name }) => name), ["app.log", "tui.showToast"]);
-  assert.match(JSON.stringify(bed.seen), /"maxDepht" is unknown/);
+  assert.match(JSON.stringify(bed.seen), /"maxDepht\\" is unknown/);
 });
 
 scenario("a second copy of the plugin registers nothing and says so once", "", async (bed) => {
