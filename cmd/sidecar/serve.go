@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -35,30 +36,29 @@ func serve(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (strin
 		return exitInternal
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	running := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() { a.tasks.Run(ctx) })
+	running.Go(func() { a.watchHost(ctx) })
+	// The one goroutine that nobody waits for at the end is the connection's
+	// reader: a blocked read of stdin cannot be interrupted, so the process exits.
+	var broken error
+	served := make(chan struct{})
 	go func() {
-		defer close(running)
-		a.tasks.Run(ctx)
+		broken = a.conn.Serve(ctx)
+		close(served)
 	}()
-	// The one goroutine that nobody can wait for is the connection's reader: a
-	// blocked read of stdin cannot be interrupted, so the process just exits.
-	served := make(chan error, 1)
-	go func() { served <- a.conn.Serve(ctx) }()
-	go a.watchHost(ctx)
 	terminate := make(chan os.Signal, 1)
 	signal.Notify(terminate, syscall.SIGTERM)
 	defer signal.Stop(terminate)
 
-	request, code, over := stopRequest{}, exitOK, false
+	request, code := stopRequest{}, exitOK
 	select {
-	case err := <-served:
-		over = true
+	case <-served:
 		request = stopRequest{"the host closed our input", lifecycle.BudgetHostGone}
-		if frame, ok := errors.AsType[*rpc.FrameError](err); ok {
+		if frame, ok := errors.AsType[*rpc.FrameError](broken); ok {
 			request.reason, code = frame.Error(), exitProtocol
-		} else if err != nil {
-			request.reason = err.Error()
+		} else if broken != nil {
+			request.reason = broken.Error()
 		}
 	case request = <-a.stop:
 	case <-terminate:
@@ -68,7 +68,6 @@ func serve(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (strin
 	case <-a.lifecycle.Done(): // `shutdown` was called: wait for `exit` or EOF
 		select {
 		case <-served:
-			over = true
 		case <-a.exit:
 		case <-time.After(lifecycle.BudgetDispose):
 		}
@@ -78,27 +77,18 @@ func serve(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (strin
 		os.Exit(code)
 	})
 	defer last.Stop()
-	if !over { // the host may still go away while we end
-		go func() {
-			if <-served; !a.ended() {
-				a.lifecycle.Shutdown(ctx, "the host closed our input", lifecycle.BudgetHostGone)
-			}
-		}()
-	}
-	a.lifecycle.Shutdown(context.Background(), request.reason, request.budget)
+	running.Go(func() { // the host may still go away while we end
+		select {
+		case <-served:
+			a.lifecycle.Shutdown(ctx, "the host closed our input", lifecycle.BudgetHostGone)
+		case <-a.lifecycle.Done():
+		}
+	})
+	a.lifecycle.Shutdown(ctx, request.reason, request.budget)
 	a.conn.Close()
 	cancel()
-	<-running
+	running.Wait()
 	return code
-}
-
-func (a *app) ended() bool {
-	select {
-	case <-a.lifecycle.Done():
-		return true
-	default:
-		return false
-	}
 }
 
 // watchHost is the second sign of the host's death; the first is EOF, which a

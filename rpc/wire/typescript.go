@@ -70,8 +70,8 @@ func payloadTypes() []reflect.Type {
 			if t.Name() != "" {
 				seen[t] = true
 			}
-			for i := range t.NumField() {
-				visit(t.Field(i).Type)
+			for f := range t.Fields() {
+				visit(f.Type)
 			}
 		}
 	}
@@ -104,8 +104,7 @@ func (f field) label() string {
 
 func fields(t reflect.Type) func(yield func(field) bool) {
 	return func(yield func(field) bool) {
-		for i := range t.NumField() {
-			sf := t.Field(i)
+		for sf := range t.Fields() {
 			name, opts, _ := strings.Cut(sf.Tag.Get("json"), ",")
 			f := field{name: name, ts: typeName(sf.Type), doc: sf.Tag.Get("doc"), optional: strings.Contains(opts, "omit")}
 			if !yield(f) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
@@ -88,8 +89,7 @@ func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
 	}
 	page := task.Page{Totals: map[task.State]int{}}
 	totals := map[task.State]*int{}
-	for i := len(s.order) - 1; i >= 0; i-- {
-		t := s.order[i]
+	for _, t := range slices.Backward(s.order) {
 		if !q.Matches(t) {
 			continue
 		}
