@@ -17,6 +17,7 @@ const usage = `sidecar runs background agents for OpenCode.
 Usage:
   sidecar serve        speak JSON-RPC on stdin and stdout (OpenCode's plugin starts this)
   sidecar generate     write the generated files of the shim
+  sidecar transcript   normalize and replay recordings of the pipe
   sidecar version      print the version
   sidecar help         print this
 
@@ -43,6 +44,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return serve(stdin, stdout, stderr, os.LookupEnv)
 	case "generate":
 		return generate(args, stderr)
+	case "transcript":
+		return transcriptCommand(args, stdout, stderr)
 	case "version", "--version", "-v":
 		fmt.Fprintln(stdout, wire.Version)
 		return 0
