@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/rs/zerolog"
 
@@ -68,18 +69,51 @@ export const EVENTS: Readonly<Record<string, readonly string[]>> = %s;
 }
 
 // generated maps the generated files, by their path in the checkout, to what
-// they have to hold.
-func generated() (map[string]string, error) {
+// they have to hold. Of the README only the parts between markers are ours.
+func generated(root string) (map[string]string, error) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		return nil, err
+	}
 	tools, err := newTools(delegate.New(nil, nil, nil, zerolog.Nop()), workspace.New(nil, nil))
 	if err != nil {
 		return nil, err
 	}
+	text, err := fill(string(readme), "options", config.Reference())
+	if err == nil {
+		text, err = fill(text, "tools", toolReference(tools))
+	}
+	if err != nil {
+		return nil, err
+	}
 	return map[string]string{
+		"README.md":                      text,
 		"shim/src/generated/wire.ts":     wire.TypeScript(),
 		"shim/src/generated/manifest.ts": manifestOf(tools).typeScript(),
 		"shim/options.schema.json":       string(config.Schema()),
 		"rpc/wire/PROTOCOL.md":           wire.Reference(),
 	}, nil
+}
+
+// fill replaces what stands between the markers of a name.
+func fill(text, name, with string) (string, error) {
+	open, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->"
+	before, rest, found := strings.Cut(text, open)
+	_, after, closed := strings.Cut(rest, end)
+	if !found || !closed {
+		return "", fmt.Errorf("README.md has no markers for %q", name)
+	}
+	return before + open + strings.TrimRight(with, "\n") + "\n" + end + after, nil
+}
+
+// toolReference is the table of the tools and their arguments.
+func toolReference(tools *tool.Registry) string {
+	var b strings.Builder
+	b.WriteString("| tool | what it does | arguments (`?` may be left out) |\n|---|---|---|\n")
+	for _, d := range tools.Definitions() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", d.Name, d.Description, strings.Join(d.Arguments(), "<br>"))
+	}
+	return b.String()
 }
 
 // generate writes the generated files below the checkout named by its argument.
@@ -88,7 +122,7 @@ func generate(args []string, stderr io.Writer) int {
 	if len(args) > 0 {
 		root = args[0]
 	}
-	files, err := generated()
+	files, err := generated(root)
 	for name, text := range files {
 		if err == nil {
 			err = os.WriteFile(filepath.Join(root, name), []byte(text), 0o644)

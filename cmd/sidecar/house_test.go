@@ -196,7 +196,7 @@ func exportedReceiver(d *ast.FuncDecl) bool {
 
 // What is generated must be what the sources say.
 func TestGeneratedFilesAreFresh(t *testing.T) {
-	files, err := generated()
+	files, err := generated("../..")
 	if err != nil {
 		t.Fatal(err)
 	}

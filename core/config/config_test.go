@@ -266,7 +266,7 @@ func TestReference(t *testing.T) {
 	}
 	for _, want := range []string{
 		"| Option | Type | Default | Environment | Meaning |",
-		"| `maxDepth` | number, 1 to 10 | `3` | `OPENCODE_SIDECAR_MAX_DEPTH` | How deep tasks may start tasks: 1 allows none below those of the main session. |",
+		"| `maxDepth` | number, 1 to 10 | `3` | `OPENCODE_SIDECAR_MAX_DEPTH` | How deep below the main session a task may be. |",
 		"| `taskTimeout` | duration, 1s to 24h | `\"1h\"` | `OPENCODE_SIDECAR_TASK_TIMEOUT` | How long a task may run. |",
 		"| `agentConcurrency` | map of names to numbers, 1 to 50 | `{}` | `OPENCODE_SIDECAR_AGENT_CONCURRENCY` | How many tasks of an agent run at once, by the name of the agent. The first workspace of a process decides. |",
 	} {

@@ -46,7 +46,10 @@ func declared() []option {
 			scope:    field.Tag.Get("scope"),
 			example:  json.RawMessage(field.Tag.Get("example")),
 		}
-		o.env = EnvPrefix + upperSnake(o.key)
+		if o.env = field.Tag.Get("env"); o.env == "" {
+			o.env = upperSnake(o.key)
+		}
+		o.env = EnvPrefix + o.env
 		if words := field.Tag.Get("enum"); words != "" {
 			o.enum = strings.Split(words, "|")
 		}

@@ -3,28 +3,33 @@
 package memstore
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
 
+// Keep is how many ended tasks whose parents were told stay in memory; of more
+// the oldest are forgotten.
+const Keep = 1000
+
 // Store is a task.Store in memory. The zero value is not usable; see New.
 type Store struct {
 	mu     sync.RWMutex
 	closed bool
-	byID   map[task.ID]*task.Task
-	order  []*task.Task // by creation
+	byID   map[task.ID]*list.Element
+	order  *list.List // of *task.Task, by creation
+	done   int        // how many of them may be forgotten
 }
 
 var _ task.Store = (*Store)(nil)
 
 // New returns an empty store. It starts nothing.
 func New() *Store {
-	return &Store{byID: map[task.ID]*task.Task{}}
+	return &Store{byID: map[task.ID]*list.Element{}, order: list.New()}
 }
 
 var errClosed = errors.New("the task store is closed")
@@ -39,9 +44,28 @@ func (s *Store) Create(ctx context.Context, t task.Task) error {
 	if s.byID[t.ID] != nil {
 		return fmt.Errorf("%s: %w", t.ID, task.ErrExists)
 	}
-	s.byID[t.ID] = &t
-	s.order = append(s.order, &t)
+	s.byID[t.ID] = s.order.PushBack(&t)
+	if settled(&t) {
+		s.done++
+		s.forget()
+	}
 	return nil
+}
+
+// settled reports whether nobody waits for anything of a task any more.
+func settled(t *task.Task) bool { return t.State.Terminal() && t.Told }
+
+// forget drops the oldest settled tasks beyond Keep.
+func (s *Store) forget() {
+	for e := s.order.Front(); e != nil && s.done > Keep; {
+		next := e.Next()
+		if t := e.Value.(*task.Task); settled(t) {
+			s.order.Remove(e)
+			delete(s.byID, t.ID)
+			s.done--
+		}
+		e = next
+	}
 }
 
 // Get implements task.Store.
@@ -51,11 +75,11 @@ func (s *Store) Get(ctx context.Context, id task.ID) (task.Task, error) {
 	if s.closed {
 		return task.Task{}, errClosed
 	}
-	t := s.byID[id]
-	if t == nil {
+	e := s.byID[id]
+	if e == nil {
 		return task.Task{}, fmt.Errorf("%s: %w", id, task.ErrNotFound)
 	}
-	return *t, nil
+	return *e.Value.(*task.Task), nil
 }
 
 // Update implements task.Store.
@@ -65,10 +89,11 @@ func (s *Store) Update(ctx context.Context, id task.ID, at task.Fence, change fu
 	if s.closed {
 		return task.Task{}, errClosed
 	}
-	t := s.byID[id]
-	if t == nil {
+	e := s.byID[id]
+	if e == nil {
 		return task.Task{}, fmt.Errorf("%s: %w", id, task.ErrNotFound)
 	}
+	t := e.Value.(*task.Task)
 	if t.Fence() != at {
 		return *t, fmt.Errorf("%s: %w", id, task.ErrStale)
 	}
@@ -76,7 +101,13 @@ func (s *Store) Update(ctx context.Context, id task.ID, at task.Fence, change fu
 	if err != nil {
 		return *t, err
 	}
+	if settled(&next) && !settled(t) {
+		s.done++
+	} else if !settled(&next) && settled(t) {
+		s.done--
+	}
 	*t = next
+	s.forget()
 	return next, nil
 }
 
@@ -89,7 +120,8 @@ func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
 	}
 	page := task.Page{Totals: map[task.State]int{}}
 	totals := map[task.State]*int{}
-	for _, t := range slices.Backward(s.order) {
+	for e := s.order.Back(); e != nil; e = e.Prev() {
+		t := e.Value.(*task.Task)
 		if !q.Matches(t) {
 			continue
 		}
