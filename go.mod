@@ -11,4 +11,5 @@ require (
 	github.com/sourcegraph/jsonrpc2 v0.2.3 // indirect
 	go.uber.org/goleak v1.3.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/term v0.47.0 // indirect
 )
