@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -425,10 +426,9 @@ func TestAHostThatFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, 3, after(time.Second), func(t *testing.T, r *rig) {
-				failures := 3
+				var failed atomic.Int32
 				r.host.Fault = func(_ context.Context, call string) error {
-					if call == c.call && failures > 0 {
-						failures--
+					if call == c.call && failed.Add(1) <= 3 {
 						return c.err
 					}
 					return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,10 +52,9 @@ func TestAWakeComesWithoutTheIdleEvent(t *testing.T) {
 // Compat defect 9: what could not be sent was forgotten.
 func TestAWakeThatFailsIsTriedAgainButNotTwice(t *testing.T) {
 	play(t, 5, after(time.Second), func(t *testing.T, r *rig) {
-		fails := 2
+		var failed atomic.Int32
 		r.host.Fault = func(_ context.Context, call string) error {
-			if call == "Prompt" && r.host.Calls("Prompt") > 1 && fails > 0 {
-				fails--
+			if call == "Prompt" && r.host.Calls("Prompt") > 1 && failed.Add(1) <= 2 {
 				return errors.New("connection reset")
 			}
 			return nil

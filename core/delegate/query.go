@@ -38,13 +38,12 @@ func (e *Engine) List(ctx context.Context, q task.Query) ([]View, map[task.State
 	if err != nil {
 		return nil, nil, err
 	}
-	views := make([]View, 0, len(page.Tasks))
-	for _, t := range page.Tasks {
-		v := View{Task: t}
-		if t.State == task.Pending {
-			v.Position = e.position(t.ID)
+	views := make([]View, len(page.Tasks))
+	for i := range page.Tasks {
+		views[i].Task = page.Tasks[i]
+		if views[i].State == task.Pending {
+			views[i].Position = e.position(views[i].ID)
 		}
-		views = append(views, v)
 	}
 	return views, page.Totals, nil
 }

@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,29 +38,38 @@ func label(s task.State) string {
 }
 
 // heading is the first line about a task.
-func heading(t task.Task) string {
-	return fmt.Sprintf("%s %s %q (agent %s, %s)", label(t.State), t.ID, t.Description, t.Agent, span(t))
-}
+func heading(t task.Task) string { return string(appendHeading(nil, &t)) }
 
-// span says how long a task ran, or waited.
-func span(t task.Task) string {
+// appendHeading writes by hand what Sprintf could: list_tasks is called often,
+// with fifty tasks.
+func appendHeading(b []byte, t *task.Task) []byte {
+	b = append(b, label(t.State)...)
+	b = append(b, ' ')
+	b = append(b, t.ID...)
+	b = append(b, ' ')
+	b = strconv.AppendQuote(b, t.Description)
+	b = append(b, " (agent "...)
+	b = append(b, t.Agent...)
+	b = append(b, ", "...)
+	// How long a task ran, or waited.
 	switch {
 	case t.State == task.Pending:
-		return "queued for " + round(time.Since(t.Created))
+		b = appendSpan(append(b, "queued for "...), time.Since(t.Created))
 	case t.State == task.Running:
-		return "running for " + round(time.Since(t.Started))
+		b = appendSpan(append(b, "running for "...), time.Since(t.Started))
 	case t.Started.IsZero():
-		return "never ran"
+		b = append(b, "never ran"...)
 	default:
-		return "ran " + round(t.Ended.Sub(t.Started))
+		b = appendSpan(append(b, "ran "...), t.Ended.Sub(t.Started))
 	}
+	return append(b, ')')
 }
 
-func round(d time.Duration) string {
+func appendSpan(b []byte, d time.Duration) []byte {
 	if d < time.Minute {
-		return fmt.Sprintf("%.1fs", d.Seconds())
+		return append(strconv.AppendFloat(b, d.Seconds(), 'f', 1, 64), 's')
 	}
-	return d.Round(time.Second).String()
+	return append(b, d.Round(time.Second).String()...)
 }
 
 // report is everything about an ended task, its result cut to max bytes.

@@ -183,7 +183,7 @@ func (s toolset) result(ctx context.Context, c tool.Call, a idArgs) (tool.Result
 		}
 		return out, nil
 	}
-	out.Output = heading(v.Task) + standing(v)
+	out.Output = heading(v.Task) + standing(&v)
 	if v.Partial != "" {
 		out.Output += "\nIts output so far:\n" + v.Partial
 	}
@@ -207,14 +207,14 @@ func (s toolset) list(ctx context.Context, c tool.Call, a listArgs) (tool.Result
 	if err != nil {
 		return tool.Result{}, err
 	}
-	var b strings.Builder
+	b := make([]byte, 0, 128*(len(views)+1))
 	all := 0
 	for _, state := range task.States() {
 		if n := totals[state]; n > 0 {
 			if all > 0 {
-				b.WriteString(", ")
+				b = append(b, ", "...)
 			}
-			fmt.Fprintf(&b, "%d %s", n, state)
+			b = fmt.Appendf(b, "%d %s", n, state)
 			all += n
 		}
 	}
@@ -222,21 +222,22 @@ func (s toolset) list(ctx context.Context, c tool.Call, a listArgs) (tool.Result
 		return tool.Result{Title: "0 tasks", Output: "No tasks."}, nil
 	}
 	if all > len(views) {
-		fmt.Fprintf(&b, "; the newest %d:", len(views))
+		b = fmt.Appendf(b, "; the newest %d:", len(views))
 	} else {
-		b.WriteString(":")
+		b = append(b, ':')
 	}
-	for _, v := range views {
-		b.WriteString("\n" + heading(v.Task) + standing(v))
+	for i := range views {
+		v := &views[i]
+		b = append(appendHeading(append(b, '\n'), &v.Task), standing(v)...)
 		if v.Error != "" {
-			b.WriteString(": " + firstLine(v.Error, 120))
+			b = append(append(b, ": "...), firstLine(v.Error, 120)...)
 		}
 	}
-	return tool.Result{Title: fmt.Sprintf("%d tasks", all), Output: b.String()}, nil
+	return tool.Result{Title: fmt.Sprintf("%d tasks", all), Output: string(b)}, nil
 }
 
 // standing adds what the state alone does not say.
-func standing(v View) string {
+func standing(v *View) string {
 	switch {
 	case v.Position > 0:
 		return fmt.Sprintf(", place %d in the queue", v.Position)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
@@ -118,25 +119,23 @@ func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
 	if s.closed {
 		return task.Page{}, errClosed
 	}
-	page := task.Page{Totals: map[task.State]int{}}
-	totals := map[task.State]*int{}
+	page := task.Page{Totals: map[task.State]int{}, Tasks: make([]task.Task, 0, min(q.Limit, s.order.Len()))}
+	var totals [7]int // by place in States: a map entry a task would dominate
+	states := task.States()
 	for e := s.order.Back(); e != nil; e = e.Prev() {
 		t := e.Value.(*task.Task)
 		if !q.Matches(t) {
 			continue
 		}
-		n := totals[t.State]
-		if n == nil {
-			n = new(int)
-			totals[t.State] = n
-		}
-		*n++
+		totals[slices.Index(states, t.State)]++
 		if len(page.Tasks) < q.Limit {
 			page.Tasks = append(page.Tasks, *t)
 		}
 	}
-	for state, n := range totals {
-		page.Totals[state] = *n
+	for i, state := range states {
+		if totals[i] > 0 {
+			page.Totals[state] = totals[i]
+		}
 	}
 	return page, nil
 }
