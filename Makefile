@@ -46,7 +46,7 @@ bench: build ## print the performance table
 	$(GO) run ./cmd/sidecar/e2e/bench
 
 generate: ## write the files that come from the Go sources
-	$(GO) run ./cmd/sidecar generate .
+	$(GO) generate ./cmd/sidecar
 
 lint: ## formatting, vet, and the other platforms
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }

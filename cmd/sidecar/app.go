@@ -208,7 +208,15 @@ func (a *app) machine(o config.Options) []config.Warning {
 }
 
 // Close closes a workspace.
-func (a *app) Close(id string) { a.workspaces.Close(id) }
+func (a *app) Close(id string) {
+	w, err := a.workspaces.Lookup(id)
+	if err != nil {
+		return // dispose can come twice
+	}
+	a.workspaces.Close(id)
+	a.tasks.WorkspaceClosed(w.Directory)
+	a.log.Info().Str("workspace", id).Str("directory", w.Directory).Msg("workspace closed")
+}
 
 // Lookup returns an open workspace.
 func (a *app) Lookup(id string) (workspace.Workspace, error) { return a.workspaces.Lookup(id) }

@@ -20,6 +20,8 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
 )
 
+//go:generate go run . generate ../..
+
 // manifest is what the shim must know before the sidecar runs: OpenCode asks a
 // plugin for its tools while it starts, and nothing of ours may be awaited there.
 type manifest struct {

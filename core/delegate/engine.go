@@ -172,6 +172,18 @@ func (e *Engine) Refuse() {
 	e.stopped = true
 }
 
+// WorkspaceClosed takes note that OpenCode closes a directory, perhaps only to
+// re-read its configuration: that aborts its sessions, which is nobody's cancel.
+func (e *Engine) WorkspaceClosed(directory string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range e.runs {
+		if r.directory == directory {
+			r.closed = true
+		}
+	}
+}
+
 // WorkspaceGone ends the tasks of a directory that OpenCode has closed for good.
 func (e *Engine) WorkspaceGone(ctx context.Context, directory string) error {
 	return e.stopAll(ctx, "OpenCode closed the workspace", func(r *run) bool { return r.directory == directory })

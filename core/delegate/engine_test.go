@@ -412,6 +412,19 @@ func TestAClosedWorkspaceInterruptsItsTasks(t *testing.T) {
 	})
 }
 
+// OpenCode aborts everything when it re-reads its configuration.
+func TestAReloadedWorkspaceInterrupts(t *testing.T) {
+	play(t, 3, after(time.Hour/2), func(t *testing.T, r *rig) {
+		id, other := r.launch("x"), r.launch("y")
+		synctest.Wait()
+		r.host.Interrupt(r.get(other).Session)
+		r.want(r.wait(other), task.Cancelled, "stopped")
+		r.engine.WorkspaceClosed(dir)
+		r.host.Interrupt(r.get(id).Session)
+		r.want(r.wait(id), task.Interrupted, "reloaded")
+	})
+}
+
 func TestAHostThatFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		call  string

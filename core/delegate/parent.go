@@ -247,11 +247,13 @@ func (e *Engine) UserSpoke(ctx context.Context, session, messageID string) {
 	}
 	p.held = false
 	ids := slices.Clone(p.outbox)
-	p.serving = len(ids) > 0 // keeps a wake from telling the same
-	e.mu.Unlock()
-	if len(ids) == 0 {
+	if p.serving || len(ids) == 0 {
+		p.again = true // whoever serves it tells them when the user's turn is over
+		e.mu.Unlock()
 		return
 	}
+	p.serving = true // keeps a wake from telling the same
+	e.mu.Unlock()
 	e.tell(ctx, p, ids, true)
 	e.mu.Lock()
 	p.serving = false

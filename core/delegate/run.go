@@ -45,6 +45,7 @@ type run struct {
 	ending     *ending // why somebody wants it to end
 	cancel     context.CancelCauseFunc
 	failure    *host.MessageError // what session.error said
+	closed     bool               // its workspace was closed while it ran
 	finishing  bool               // one goroutine ends it
 }
 
@@ -201,6 +202,9 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 			continue
 		}
 		v := judge(messages, t.MessageID)
+		if v.state == task.Cancelled && e.closedOf(r) {
+			v.state, v.reason = task.Interrupted, "OpenCode closed or reloaded the workspace while it ran"
+		}
 		if v.state != "" {
 			return outcome{state: v.state, text: v.text, reason: v.reason}
 		}
@@ -244,6 +248,12 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 		again.Reset(delay)
 		delay = min(2*delay, lastLook)
 	}
+}
+
+func (e *Engine) closedOf(r *run) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return r.closed
 }
 
 func (e *Engine) failureOf(r *run) *host.MessageError {

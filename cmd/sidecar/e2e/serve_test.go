@@ -367,9 +367,16 @@ func dispose(s *served) {
 	if err != nil {
 		s.Fatal(err)
 	}
+	session := s.session()
+	s.prompt(session, Delegate(true, "@tag reload", "@hang"), "@say launched")
+	if err := s.Model.WaitLoad(ctx, "reload", 1); err != nil {
+		s.Fatal(err)
+	}
 	if err := s.Dispose(ctx); err != nil {
 		s.Fatal(err)
 	}
+	s.prompt(s.session(), "@say loads the new instance")
+	s.contains("the wake about the task that ran", s.told(session, 1), "[WARNING]", "reloaded the workspace")
 	calls := s.prompt(s.session(), Delegate(false, "@say again"), "@say ok")
 	s.contains("the result after dispose", calls[0].State.Output, "again")
 	now, err := s.Sidecars()
