@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/opencode-sidecar/opencode-sidecar/host/hosttest"
@@ -24,12 +23,10 @@ type order struct {
 	script []string
 }
 
-// orders are a small code review of the files in project.go. dir is the project
-// folder. The numbers in the results are counted by OpenCode's own tools.
-func orders(dir string) []order {
-	read := func(name string) string {
-		return `@call read ` + object("filePath", filepath.Join(dir, filepath.FromSlash(name)))
-	}
+// orders are a small code review of the files in project.go. The numbers in the
+// results are counted by OpenCode's own tools.
+func orders() []order {
+	read := func(name string) string { return `@call read ` + object("filePath", name) }
 	bash := func(command string) string {
 		return `@call bash ` + object("command", command, "description", "count")
 	}
@@ -66,7 +63,7 @@ const opening = `Review this small project. Let six background tasks run at once
 // scriptedMission has the scripted model play the main agent and the six others.
 // It delegates in one call, cancels the slow tests while they run, and looks at
 // the list of tasks whenever it is woken.
-func scriptedMission(dir string) mission {
+func scriptedMission() mission {
 	type item struct {
 		Agent       string `json:"agent"`
 		Description string `json:"description"`
@@ -74,7 +71,7 @@ func scriptedMission(dir string) mission {
 	}
 	var items []item
 	slow := 0
-	for i, o := range orders(dir) {
+	for i, o := range orders() {
 		items = append(items, item{o.agent, o.name, o.request + "\n" + strings.Join(o.script, "\n")})
 		if o.name == "run the slow tests" {
 			slow = i + 1
@@ -107,7 +104,7 @@ func request() string {
 	var b strings.Builder
 	b.WriteString(opening)
 	b.WriteString(" Delegate all six with a single call of " + toolBatch + ":\n\n")
-	for _, o := range orders("") {
+	for _, o := range orders() {
 		fmt.Fprintf(&b, "- %q, agent %s: %s Read files only, change nothing, answer in one sentence.\n", o.name, o.agent, strings.Replace(o.request,
 			"Run the whole test suite, the slow tests included.", "Name what the tests leave out, without running them.", 1))
 	}

@@ -13,31 +13,37 @@ import (
 
 const help = `Shows six background agents at work in the real OpenCode ` + hosttest.OpenCodeVersion + `.
 
-  make demo                        with a scripted model: no key, no network, nothing of yours is touched
+  make demo                        with a scripted model: no key, no network,
+                                   nothing of yours is read or changed
   MODEL=provider/model make demo   with a model of yours
 
-Flags (go run ./host/hosttest/demo FLAGS):
-  --keep         keep the temporary folder, with OpenCode's and the sidecar's logs, and print where it is
+Flags, as in: go run ./host/hosttest/demo --keep
+  --keep         keep the temporary folder with the logs of OpenCode and the
+                 sidecar, and print where it is
   --timeout D    give up after this long (1m; 10m with MODEL)
   --help         this text
 
-The scripted model plays a fixed script, but whatever is shown happened: the board follows OpenCode's
-events, the table holds what the plugin told the main agent. The exit code is 0 only if 4 tasks
-completed, 1 ended in an error and 1 was cancelled, the main agent was told of each exactly once,
-OpenCode's own sessions say the same, and no process is left.
+The scripted model plays a fixed script, but whatever is shown happened: the
+board follows OpenCode's events, the table holds what the plugin told the main
+agent ("queued" is the time from its call to the creation of the task's
+session). The exit code is 0 only if 4 tasks completed, 1 ended in an error and
+1 was cancelled, the main agent was told of each exactly once, OpenCode's own
+sessions say the same, and no process is left.
 
-With MODEL, your OpenCode configuration, keys and data folder are used, and the model costs what it
-costs: about eight short conversations. In a temporary project with a few small files it gets a real
-request for six small read-only tasks. Only this checkout's plugin is added. Questions and permission
-requests are refused, since nobody is there to answer them. The sessions are deleted at the end. A model
-is free to do something else than it was asked for, so the exit code is 0 if it delegated at least one
-task, each was told exactly once and no process is left. This path is tested with the scripted model as
-a provider of a made-up user's configuration, not with a provider that costs money.
+With MODEL, your OpenCode configuration, keys and data folder are used as they
+are, only this checkout's plugin is added, and the model costs what about eight
+short conversations cost. In a temporary project with a few small files it is
+asked to let six small read-only tasks run. Questions and permission requests
+are refused, since nobody is there to answer them; the sessions are deleted at
+the end. A model may do something else than it was asked for, so the exit code
+is 0 if it delegated at least one task, was told of each exactly once, and no
+process is left. This way has been tried with the scripted model as a provider
+in a made-up user's configuration, never with a provider that costs money.
 
 Environment:
-  MODEL         provider/model as OpenCode names them; ` + "`opencode models`" + ` lists yours
-  DEMO_PROMPT   with MODEL: a file with the request to send instead of the built-in one
-  OPENCODE_BIN  the OpenCode binary (default: the one in shim/node_modules)
+  MODEL         provider/model; "opencode models" lists yours
+  DEMO_PROMPT   with MODEL: a file with a request to send instead
+  OPENCODE_BIN  OpenCode's binary (default: the one in shim/node_modules)
   NO_COLOR      no colours
 `
 

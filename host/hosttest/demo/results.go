@@ -69,7 +69,10 @@ const summaryLines = 8
 
 // lines are the table and the main agent's last words.
 func (r *results) lines(columns int, p palette) []string {
-	lines := append(table(r.entries, columns, p), "")
+	var lines []string
+	if len(r.entries) > 0 {
+		lines = append(table(r.entries, columns, p), "")
+	}
 	head := width(mainName) + 2
 	for i, line := range wrap(ownWords(r.summary), columns-2*margin-head, summaryLines) {
 		if i == 0 {

@@ -41,7 +41,7 @@ func show(ctx context.Context, o options, out screen, start time.Time) (err erro
 	if err := out.during("starts OpenCode and loads the plugin", func() error { return stage.open(ctx, shim) }); err != nil {
 		return err
 	}
-	m := scriptedMission(stage.project.Dir)
+	m := scriptedMission()
 	if o.model != nil {
 		m = userMission(o)
 	}

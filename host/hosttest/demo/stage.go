@@ -53,8 +53,9 @@ func (s *stage) open(ctx context.Context, shim string) error {
 	s.root = root
 	setup := hosttest.Setup{Binary: binary, Root: root, Files: files(), Plugins: []hosttest.Plugin{{Spec: shim}}}
 	if s.own {
-		// Nothing but the plugin is added to the user's configuration.
-		config, err := json.Marshal(map[string]any{"plugin": []string{shim}})
+		// Nothing but the plugin is added to the user's configuration; without
+		// snapshots less of the project stays in the user's data folder.
+		config, err := json.Marshal(map[string]any{"plugin": []string{shim}, "snapshot": false})
 		if err != nil {
 			return err
 		}

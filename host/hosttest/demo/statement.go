@@ -36,12 +36,12 @@ type statement struct {
 	// ran is how long it ran as the plugin writes it, "" if it has not ended or
 	// never ran.
 	ran string
-	// body is what follows: the error, the result.
+	// body is what follows on further lines: the error, the result.
 	body string
 }
 
 // heading is the first line of a statement.
-var heading = regexp.MustCompile(`(?m)^\[([A-Z]+)\] (task_[0-9a-f]{8}) ("(?:[^"\\\n]|\\.)*") \(agent ([^,\n]+), (queued for|running for|ran|never ran)(?: ([^)\n]*))?\)(.*)$`)
+var heading = regexp.MustCompile(`(?m)^\[([A-Z]+)\] (task_[0-9a-f]{8}) ("(?:[^"\\\n]|\\.)*") \(agent ([^,\n]+), (queued for|running for|ran|never ran)(?: ([^)\n]*))?\).*$`)
 
 // parseStatements reads the statements of a text, in their order.
 func parseStatements(text string) []statement {

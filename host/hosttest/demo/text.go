@@ -115,9 +115,7 @@ func wrap(s string, n, max int) []string {
 
 // span writes a duration as people read it in passing.
 func span(d time.Duration) string {
-	if d < 0 {
-		d = 0
-	}
+	d = max(0, d.Round(100*time.Millisecond))
 	if d < time.Minute {
 		return fmt.Sprintf("%.1fs", d.Seconds())
 	}

@@ -345,8 +345,12 @@ func (v *view) woken(list []statement) []change {
 
 // told takes the plugin's word for how a task ended.
 func (v *view) told(r *row, s statement) []change {
-	if r.ended.IsZero() {
+	if !r.state.ended() { // the plugin was faster than the event
 		r.ended = time.Now()
+		r.phase, _, _ = strings.Cut(s.body, "\n")
+		if s.state == completed {
+			r.phase = "answered"
+		}
 	}
 	r.told, r.state = true, s.state
 	return []change{{r.state, r.name, fmt.Sprintf("main agent told: %s", s.state)}}
