@@ -18,8 +18,11 @@ import (
 // came a second time would come within it.
 const calm = time.Second
 
+// errNoAnswer is wrapped when the model answered the request with an error.
+var errNoAnswer = errors.New("the main agent got no answer from the model")
+
 // show plays a mission and prints how it went. The error is a sentence that
-// says what went wrong, or a *verdict.
+// says what went wrong, or several with a line each.
 func show(ctx context.Context, o options, out screen, start time.Time) (err error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -46,6 +49,9 @@ func show(ctx context.Context, o options, out screen, start time.Time) (err erro
 		m = userMission(o)
 	}
 	seen, err := play(ctx, stage, m, out)
+	if errors.Is(err, errNoAnswer) && o.model != nil {
+		return fmt.Errorf("%w (`opencode models` lists what MODEL can be, `opencode auth list` the keys)", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -132,7 +138,7 @@ func watch(ctx context.Context, events <-chan hosttest.Event, session string, ou
 			}
 			out.changed(v, v.apply(e))
 			if v.main.failure != "" && len(v.rows) == 0 && !v.main.busy {
-				return nil, fmt.Errorf("the main agent got no answer from the model: %s", v.main.failure)
+				return nil, fmt.Errorf("%w: %s", errNoAnswer, v.main.failure)
 			}
 			switch now := v.settled(); {
 			case now && !settled:
@@ -153,6 +159,9 @@ func watch(ctx context.Context, events <-chan hosttest.Event, session string, ou
 
 // standing says how far the mission was.
 func standing(v *view) string {
+	if len(v.rows) == 0 {
+		return fmt.Sprintf("the main agent (%s) had delegated nothing", v.main.phase)
+	}
 	_, told := v.numbers()
 	return fmt.Sprintf("the main agent (%s) had been told of %d of %s", v.main.phase, told, plural(len(v.rows), "task"))
 }
