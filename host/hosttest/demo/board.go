@@ -122,6 +122,8 @@ func mainLine(f frame, columns int, p palette) string {
 	if !m.busy {
 		sign = p.dim(glyph(""))
 		switch open := len(f.view.rows) - told; {
+		case open == 0 && told > 0:
+			phase = "knows how every task has ended"
 		case open == 1:
 			phase = "rests until the last task has ended"
 		case open > 1:

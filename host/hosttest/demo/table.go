@@ -14,8 +14,13 @@ type entry struct {
 	result      string
 }
 
-// resultLines is how many lines of the table a result may take.
-const resultLines = 3
+const (
+	// resultLines is how many lines of the table a result may take.
+	resultLines = 3
+	// minResult is the width below which the names make room for the results,
+	// down to minName.
+	minResult, minName = 16, 4
+)
 
 // table draws the entries: lines of at most columns.
 func table(entries []entry, columns int, p palette) []string {
@@ -26,7 +31,11 @@ func table(entries []entry, columns int, p palette) []string {
 	names, agents = min(names, maxName), min(agents, maxAgent)
 	const gap, times = "  ", 6
 	left := margin + 2 + names + agents + stateWidth + 2*times + 5*len(gap)
-	room := max(8, columns-left)
+	if short := minResult - (columns - left); short > 0 {
+		cut := min(short, names-minName)
+		names, left = names-cut, left-cut
+	}
+	room := max(1, columns-left)
 
 	head := strings.Join([]string{
 		fit("  task", names+2), fit("agent", agents), fit("state", stateWidth), right("queued", times), right("ran", times), "result",

@@ -33,7 +33,7 @@ func TestTable(t *testing.T) {
 
 func TestTableKeepsToTheWidth(t *testing.T) {
 	long := entry{strings.Repeat("long ", 10), "general-purpose", interrupted, time.Hour, "59m59s", strings.Repeat("結果 ", 80)}
-	for columns := 80; columns <= 130; columns++ {
+	for columns := 60; columns <= 130; columns++ {
 		plain, coloured := table(append(entries, long), columns, palette{}), table(append(entries, long), columns, palette{on: true})
 		for i, line := range coloured {
 			if got := escape.ReplaceAllString(line, ""); strings.TrimRight(got, " ") != plain[i] {
