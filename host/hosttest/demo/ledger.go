@@ -33,21 +33,14 @@ type record struct {
 
 // ledger is everything that the plugin has told the main agent, in order of
 // the launches.
-type ledger struct {
-	records []*record
-	wakes   int
-}
+type ledger struct{ records []*record }
 
 // readLedger reads the messages of the main session.
 func readLedger(messages []hosttest.Message) *ledger {
 	l := &ledger{}
 	for _, m := range messages {
 		if m.Info.Role == "user" {
-			list := parseStatements(m.Text())
-			if len(list) > 0 {
-				l.wakes++
-			}
-			for _, s := range list {
+			for _, s := range parseStatements(m.Text()) {
 				l.told(s)
 			}
 			continue
