@@ -53,6 +53,7 @@ const (
 	methodPrompt    = "host/session.promptAsync"
 	methodTransform = "hook/messages.transform"
 	methodEvent     = "event"
+	methodClose     = "workspace/close"
 	methodCancel    = "$/cancelRequest"
 )
 

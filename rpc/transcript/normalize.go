@@ -149,9 +149,15 @@ type eventBody struct {
 	SessionID string             `json:"sessionID"`
 	Status    wire.SessionStatus `json:"status"`
 	Info      wire.MessageInfo   `json:"info"`
-	Part      wire.MessagePart   `json:"part"`
+	Part      eventPart          `json:"part"`
 	Error     wire.MessageError  `json:"error"`
 	Todos     []wire.Todo        `json:"todos"`
+}
+
+// eventPart is a part that does not come inside its message.
+type eventPart struct {
+	wire.MessagePart
+	SessionID string `json:"sessionID"`
 }
 
 // contract keeps the fields that the contract names.
@@ -196,10 +202,10 @@ func keep(v any, t reflect.Type) any {
 			}
 		case reflect.Struct:
 			out := map[string]any{}
-			for i := range t.NumField() {
-				name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+			for _, f := range reflect.VisibleFields(t) {
+				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 				if item, ok := v[name]; ok {
-					out[name] = keep(item, t.Field(i).Type)
+					out[name] = keep(item, f.Type)
 				}
 			}
 			return out

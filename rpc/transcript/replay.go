@@ -103,23 +103,24 @@ type replay struct {
 	names *bindings
 	host  *hostState
 
-	at      int               // the entry that is due
-	done    map[int]bool      // the sidecar's entries that came
-	first   map[string]int    // the entry that asks for a look-up first, by its key
-	calls   map[string]int    // entries that call, by id
-	liveID  map[string]any    // ids of the sidecar's live calls, by ours
-	ourID   map[string]string // ids of our calls, by what we sent
-	extra   int               // calls that were repeated
-	idle    map[int]bool      // prompts that were recorded while their session was busy
-	held    []look
-	recent  []string // the newest heads of live messages
-	elapsed *time.Timer
+	at     int               // the entry that is due
+	done   map[int]bool      // the sidecar's entries that came
+	first  map[string]int    // the entry that asks for a look-up first, by its key
+	calls  map[string]int    // entries that call, by id
+	liveID map[string]any    // ids of the sidecar's live calls, by ours
+	ourID  map[string]string // ids of our calls, by what we sent
+	extra  int               // calls that were repeated
+	busy   map[int]bool      // prompts that were recorded while their session was busy
+	closed map[string]bool   // workspaces that the host has closed
+	held   []look
+	recent []string // the newest heads of live messages
 }
 
 // look is a live look-up that waits for its answer.
 type look struct {
-	id  any
-	key string
+	id        any
+	key       string
+	workspace string
 }
 
 func newReplay(t Transcript, s Sidecar, o Options) *replay {
@@ -127,7 +128,7 @@ func newReplay(t Transcript, s Sidecar, o Options) *replay {
 		t: t, s: s, o: o, inbox: make(chan message, 1024),
 		lexer: newLexer(o.Directory), names: newBindings(), host: newHostState(),
 		done: map[int]bool{}, first: map[string]int{}, calls: map[string]int{},
-		liveID: map[string]any{}, ourID: map[string]string{}, idle: busyAt(t.Entries),
+		liveID: map[string]any{}, ourID: map[string]string{}, busy: busyAt(t.Entries), closed: map[string]bool{},
 		known: values{
 			"dir": o.Directory, "root": filepath.Dir(o.Directory), "time": strconv.FormatInt(time.Now().UnixMilli(), 10),
 			"pid": strconv.Itoa(o.PID), "version": o.Version, "protocol": strconv.Itoa(o.Protocol),
@@ -228,9 +229,10 @@ func (r *replay) await(ctx context.Context, index int) error {
 	return nil
 }
 
-// ended waits for the end that the sidecar decides on itself.
+// ended waits for the end that the sidecar decides on itself, which takes it the
+// 10 s in which a workspace may come back.
 func (r *replay) ended(ctx context.Context) error {
-	patience := time.NewTimer(r.o.Patience)
+	patience := time.NewTimer(2 * r.o.Patience)
 	defer patience.Stop()
 	for {
 		select {
@@ -242,7 +244,7 @@ func (r *replay) ended(ctx context.Context) error {
 				return err
 			}
 		case <-patience.C:
-			return r.missing(r.at, fmt.Sprintf("within %s", r.o.Patience))
+			return r.missing(r.at, fmt.Sprintf("within %s", 2*r.o.Patience))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -266,15 +268,50 @@ func (r *replay) play(ctx context.Context, e Entry) error {
 		}
 		return r.send(message{Method: e.Method}, map[string]any{"id": id}, Notice)
 	}
-	if e.Method == methodEvent {
-		r.host.event(e)
-	}
 	m := message{Method: e.Method}
 	if e.Kind == Call {
 		m.ID = json.RawMessage(e.ID)
 		r.ourID[e.ID] = e.ID
 	}
+	switch e.Method {
+	case methodEvent:
+		r.host.event(e)
+	case methodClose:
+		if err := r.close(text(field(e.Body, "workspace"))); err != nil {
+			return err
+		}
+	}
 	return r.send(m, e.Body, e.Kind)
+}
+
+// close refuses look-ups in a workspace from now on, as the shim does.
+func (r *replay) close(workspace string) error {
+	r.closed[workspace] = true
+	waiting := r.held
+	r.held = nil
+	for _, h := range waiting {
+		if h.workspace != workspace {
+			r.held = append(r.held, h)
+		} else if err := r.reply(h.id, gone(workspace)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gone is the shim's answer for a workspace that is closed.
+func gone(workspace string) Entry {
+	return Entry{Kind: Error, Body: map[string]any{
+		"code": json.Number("-32010"), "message": fmt.Sprintf("the workspace %s is closed", workspace),
+		"data": map[string]any{"kind": "not-found"},
+	}}
+}
+
+// closes reports whether the host closes a workspace later on.
+func (r *replay) closes(workspace string) bool {
+	return slices.ContainsFunc(r.t.Entries[r.at:], func(e Entry) bool {
+		return e.Method == methodClose && text(field(e.Body, "workspace")) == workspace
+	})
 }
 
 // answer sends a recorded answer, to all that wait for it.
@@ -423,7 +460,7 @@ func (r *replay) matched(i int, id any) error {
 	if e.Kind == Call {
 		r.liveID[e.ID] = id
 	}
-	if session := text(field(e.Body, "path", "id")); e.Method == methodPrompt && !r.idle[i] && r.host.busy[session] != nil {
+	if session := text(field(e.Body, "path", "id")); e.Method == methodPrompt && !r.busy[i] && r.host.busy[session] != nil {
 		return &Mismatch{Where: r.where(i), Problem: fmt.Sprintf("this came while %s was busy; it was recorded after the session had become idle", session)}
 	}
 	return nil
@@ -431,20 +468,23 @@ func (r *replay) matched(i int, id any) error {
 
 // lookUp answers a look-up, or holds it until the transcript shows the answer.
 func (r *replay) lookUp(e Entry, id any) error {
-	key := readKey(e.Method, r.names.clone().tokenize(r.lexer, e.Body))
-	first, known := r.first[key]
-	if known {
+	l := look{id, readKey(e.Method, r.names.clone().tokenize(r.lexer, e.Body)), text(field(e.Body, "workspace"))}
+	first, known := r.first[l.key]
+	switch {
+	case known:
 		r.done[first] = true
-	} else if e.Method != methodStatus {
+	case e.Method == methodStatus || r.closed[l.workspace] || r.closes(l.workspace):
+		// A status is always known. And the recorded sidecar may just have found
+		// the workspace closed before it could ask.
+	default:
 		return r.unexpected(e)
 	}
-	if e.Method != methodStatus && r.comes(key) {
-		r.held = append(r.held, look{id, key})
-		return nil
+	if r.closed[l.workspace] {
+		return r.reply(id, gone(l.workspace))
 	}
-	answer, ok := r.host.look(e.Method, key)
-	if !ok {
-		r.held = append(r.held, look{id, key})
+	answer, ok := r.host.look(e.Method, l.key)
+	if !ok || e.Method != methodStatus && r.comes(l.key) {
+		r.held = append(r.held, l)
 		return nil
 	}
 	return r.reply(id, answer)

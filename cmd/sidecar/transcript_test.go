@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/lifecycle"
+	"github.com/opencode-sidecar/opencode-sidecar/rpc/transcript"
+)
+
+var update = flag.Bool("update", false, "rewrite the sidecar's side of testdata/transcripts from a replay")
+
+// behaviours are the recordings that have to exist.
+var behaviours = []string{
+	"abort", "background", "batch", "cancel", "dispose", "eof", "failure", "handshake", "headless", "reload", "sync", "todo",
+}
+
+// recording reads a transcript of testdata.
+func recording(t *testing.T, name string) (file string, r transcript.Transcript) {
+	t.Helper()
+	file = filepath.Join("..", "..", "testdata", "transcripts", name+".txt")
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err = transcript.Parse(file, string(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file, r
+}
+
+func TestEveryTranscriptIsReplayed(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "testdata", "transcripts", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, file := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(file), ".txt"))
+	}
+	if got, want := fmt.Sprint(names), fmt.Sprint(behaviours); got != want {
+		t.Errorf("testdata/transcripts holds %s, want %s", got, want)
+	}
+}
+
+// inMemory is a sidecar whose pipes are in memory, within a synctest bubble: it
+// does what serve does without watching a real parent or real signals.
+func inMemory(t *testing.T, root string) transcript.Sidecar {
+	t.Helper()
+	in, toSidecar := io.Pipe()
+	fromSidecar, out := io.Pipe()
+	var log bytes.Buffer
+	env := map[string]string{"HOME": root, "XDG_STATE_HOME": filepath.Join(root, "state"), "OPENCODE_SIDECAR_LOG_LEVEL": "debug"}
+	a, err := newApp(in, out, &log, func(key string) (string, bool) { v, ok := env[key]; return v, ok })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	work.Go(func() { a.tasks.Run(ctx) })
+	served := make(chan error, 1)
+	work.Go(func() { served <- a.conn.Serve(ctx) })
+	ended := make(chan error, 1)
+	go func() {
+		budget := lifecycle.BudgetHostGone
+		var failure error
+		select {
+		case failure = <-served:
+		case request := <-a.stop:
+			budget = request.budget
+		case <-a.exit:
+			budget = lifecycle.BudgetDispose
+		}
+		report := a.lifecycle.Shutdown(context.Background(), "the replay is over", budget)
+		if !report.Clean() {
+			failure = errors.Join(failure, fmt.Errorf("shutdown: %+v", report))
+		}
+		a.conn.Close()
+		cancel()
+		work.Wait()
+		_ = out.Close()
+		ended <- failure
+	}()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the sidecar's log:\n%s", log.String())
+		}
+	})
+	return transcript.Sidecar{
+		In: toSidecar, Out: fromSidecar,
+		Wait: func() error { return <-ended },
+		Kill: a.conn.Close,
+	}
+}
+
+// replayInMemory replays in a bubble, where time is exact.
+func replayInMemory(t *testing.T, r transcript.Transcript, change func(*transcript.Options)) (got transcript.Transcript, err error) {
+	t.Helper()
+	root := t.TempDir()
+	options, optionsErr := replayOptions(root)
+	if optionsErr != nil {
+		t.Fatal(optionsErr)
+	}
+	options.Settle = synctest.Wait
+	change(&options)
+	synctest.Test(t, func(t *testing.T) {
+		got, err = transcript.Replay(t.Context(), r, inMemory(t, root), options)
+	})
+	return got, err
+}
+
+func TestTranscriptInMemory(t *testing.T) {
+	for _, name := range behaviours {
+		t.Run(name, func(t *testing.T) {
+			file, r := recording(t, name)
+			got, err := replayInMemory(t, r, func(o *transcript.Options) { o.Update = *update })
+			if err != nil {
+				t.Fatalf("%v\n\nIf this change is meant, `go test ./cmd/sidecar -run Transcript -update` takes it over.", err)
+			}
+			if *update {
+				if err := os.WriteFile(file, []byte(transcript.Format(got)), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// A host that stops for a while before each of its messages changes what the
+// sidecar's timers do, but not what the sidecar does.
+func TestTranscriptOnASlowHost(t *testing.T) {
+	for _, name := range behaviours {
+		t.Run(name, func(t *testing.T) {
+			_, r := recording(t, name)
+			for seed := range uint64(8) {
+				random := rand.New(rand.NewPCG(seed, 1))
+				if _, err := replayInMemory(t, r, func(o *transcript.Options) {
+					o.Pause = func() { time.Sleep(time.Duration(random.ExpFloat64() * float64(200*time.Millisecond))) }
+				}); err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+			}
+		})
+	}
+}
+
+// sidecarBinary builds the binary.
+func sidecarBinary(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "sidecar")
+	if runtime.GOOS == "windows" {
+		binary += ".exe"
+	}
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return binary
+}
+
+func TestTranscriptAgainstTheBinary(t *testing.T) {
+	binary := sidecarBinary(t)
+	for _, name := range behaviours {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
+			file, _ := recording(t, name)
+			if err := replayFile(t.Context(), file, binary); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// What a reviewer gets to see when the sidecar does something else than what
+// was recorded.
+func TestTranscriptDiffersReadably(t *testing.T) {
+	file, _ := recording(t, "sync")
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ name, old, new, want string }{
+		{"another text", "done while you waited\"", "done when it was done\"", "+ "},
+		{"another field", `"title":"scripted work"`, `"title":"other work"`, `-   "title":"other work",`},
+		{"a message too many", "--- eof", "<-- h99 host/toast {\"workspace\":\"wrk_1\"}\n--- eof", `- <-- h99 host/toast {"workspace":"wrk_1"}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			// Only the sidecar's side is changed: the last place of a text is in its answer.
+			i := strings.LastIndex(string(content), test.old)
+			if i < 0 {
+				t.Fatalf("%q is not in %s", test.old, file)
+			}
+			changed := string(content)[:i] + test.new + string(content)[i+len(test.old):]
+			r, err := transcript.Parse("changed.txt", changed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = replayInMemory(t, r, func(*transcript.Options) {})
+			if m, ok := errors.AsType[*transcript.Mismatch](err); !ok || !strings.Contains(m.Diff, test.want) || !strings.HasPrefix(m.Where, "changed.txt:") {
+				t.Errorf("got %v\nwant a mismatch with %q", err, test.want)
+			}
+		})
+	}
+}
