@@ -20,7 +20,7 @@ const help = `Shows six background agents at work in the real OpenCode ` + hostt
 Flags, as in: go run ./host/hosttest/demo --keep
   --keep         keep the temporary folder with the logs of OpenCode and the
                  sidecar, and print where it is
-  --timeout D    give up after this long (1m; 10m with MODEL)
+  --timeout D    give up after this long (2m; 10m with MODEL)
   --help         this text
 
 The scripted model plays a fixed script, but whatever is shown happened: the
@@ -94,7 +94,7 @@ func parseOptions(args []string, env func(string) string, out io.Writer) (option
 	case o.timeout == 0 && o.model != nil:
 		o.timeout = 10 * time.Minute
 	case o.timeout == 0:
-		o.timeout = time.Minute
+		o.timeout = 2 * time.Minute
 	}
 	return o, nil
 }

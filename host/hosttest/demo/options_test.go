@@ -28,7 +28,7 @@ func TestParseOptions(t *testing.T) {
 		want options
 		err  string
 	}{
-		"nothing":      {want: options{timeout: time.Minute}},
+		"nothing":      {want: options{timeout: 2 * time.Minute}},
 		"flags":        {args: []string{"--keep", "--timeout", "90s"}, want: options{keep: true, timeout: 90 * time.Second}},
 		"model":        {env: map[string]string{"MODEL": "p/m/x"}, want: options{model: model, timeout: 10 * time.Minute}},
 		"prompt":       {env: map[string]string{"MODEL": "p/m/x", "DEMO_PROMPT": file}, want: options{model: model, request: "Do it.", timeout: 10 * time.Minute}},
