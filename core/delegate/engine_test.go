@@ -340,6 +340,30 @@ func TestLaunchesThatAreRefused(t *testing.T) {
 	})
 }
 
+// Depth is counted over real parents, whoever made the sessions.
+func TestDepthIsByLineage(t *testing.T) {
+	play(t, 5, after(time.Second), func(t *testing.T, r *rig) {
+		parent := r.main
+		for range 3 {
+			s, err := r.host.CreateSession(t.Context(), dir, host.NewSession{Parent: parent})
+			if err != nil {
+				t.Fatal(err)
+			}
+			parent = s.ID
+		}
+		spec := Spec{Directory: dir, Worktree: dir, Parent: parent, Message: "msg_a", Agent: "general", Prompt: "x"}
+		if _, err := r.engine.Launch(t.Context(), spec); !errors.Is(err, ErrRefused) {
+			t.Errorf("at depth 4: %v, want ErrRefused", err)
+		}
+		s, _ := r.host.Session(t.Context(), dir, parent)
+		spec.Parent = s.Parent
+		got, err := r.engine.Launch(t.Context(), spec)
+		if err != nil || got.Depth != 3 {
+			t.Errorf("depth %d, %v; want 3", got.Depth, err)
+		}
+	})
+}
+
 func TestAChildGetsNoMoreRightsThanItsParent(t *testing.T) {
 	play(t, 5, after(time.Second), func(t *testing.T, r *rig) {
 		parent, err := r.host.CreateSession(t.Context(), dir, host.NewSession{Permission: []host.Rule{

@@ -42,11 +42,11 @@ func (e *Engine) continueTurn(ctx context.Context, p *parent) {
 	if o, err := e.originOf(ctx, p.directory, p.session); err != nil || o.depth > 0 {
 		return
 	}
+	messages, err := e.host.Messages(ctx, p.directory, p.session, recent)
 	if len(ids) > 0 {
-		e.tell(ctx, p, ids, false)
+		e.tell(ctx, p, ids, messages, err, false)
 		return
 	}
-	messages, err := e.host.Messages(ctx, p.directory, p.session, 32)
 	if err != nil {
 		e.log.Warn().Err(err).Str("session", p.session).Msg("turn not continued")
 		return

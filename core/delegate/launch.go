@@ -1,11 +1,13 @@
 package delegate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
@@ -31,9 +33,15 @@ type Spec struct {
 
 // origin is what a session's place in the tree of sessions tells.
 type origin struct {
-	depth int // 0 for a session that a person opened
-	model map[string]host.Model
+	depth   int         // 0 for a session that a person opened
+	rules   []host.Rule // the permissions of the session itself
+	at      time.Time   // when they were read
+	message string      // the newest assistant message that asked for tasks
+	model   host.Model  // and its model
 }
+
+// rulesFor is how long the permissions of a session are believed.
+const rulesFor = 5 * time.Second
 
 // maxLineage bounds the cache of origins; beyond it the cache starts anew.
 const maxLineage = 10_000
@@ -57,12 +65,20 @@ func (e *Engine) Launch(ctx context.Context, s Spec) (task.Task, error) {
 	case open >= settings.MaxOpen:
 		return task.Task{}, fmt.Errorf("%w: this session has %d open tasks, the most that maxTasksPerSession allows; wait for some to end or cancel them", ErrRefused, open)
 	}
-	agent, err := e.agent(ctx, s.Directory, s.Agent)
-	if err != nil {
-		return task.Task{}, err
-	}
-	from, err := e.originOf(ctx, s.Directory, s.Parent)
-	if err != nil {
+	// Each call waits its turn in OpenCode's event loop, so they wait together.
+	var (
+		ask      sync.WaitGroup
+		agent    host.Agent
+		from     origin
+		asked    host.Model
+		noAgent  error
+		noOrigin error
+	)
+	ask.Go(func() { agent, noAgent = e.agent(ctx, s.Directory, s.Agent) })
+	ask.Go(func() { asked = e.modelOf(ctx, s) })
+	from, noOrigin = e.originOf(ctx, s.Directory, s.Parent)
+	ask.Wait()
+	if err := cmp.Or(noAgent, noOrigin); err != nil {
 		return task.Task{}, err
 	}
 	if from.depth+1 > settings.MaxDepth {
@@ -70,7 +86,7 @@ func (e *Engine) Launch(ctx context.Context, s Spec) (task.Task, error) {
 	}
 	model := agent.Model
 	if model.ID == "" {
-		model = e.modelOf(ctx, s)
+		model = asked
 	}
 	t := task.Task{
 		Directory: s.Directory, Worktree: s.Worktree, Parent: s.Parent,
@@ -207,21 +223,28 @@ func (e *Engine) agent(ctx context.Context, directory, name string) (host.Agent,
 	return host.Agent{}, &AgentError{name, known}
 }
 
-// originOf walks up from a session to the one that a person opened.
+// originOf walks up from a session to the one that a person opened. The depth of
+// a session never changes, its permissions can.
 func (e *Engine) originOf(ctx context.Context, directory, session string) (origin, error) {
 	e.mu.Lock()
-	o, ok := e.lineage[session]
+	o := e.lineage[session]
 	e.mu.Unlock()
-	if ok {
+	known := !o.at.IsZero() // modelOf may have made the entry
+	if known && time.Since(o.at) < rulesFor {
 		return o, nil
 	}
-	depth := 0
-	for id := session; ; depth++ {
+	for id, depth := session, 0; ; depth++ {
 		s, err := e.host.Session(ctx, directory, id)
 		if err != nil {
 			return origin{}, err
 		}
-		if s.Parent == "" {
+		if depth == 0 {
+			o.rules, o.at = s.Permission, time.Now()
+		}
+		if known {
+			break
+		}
+		if o.depth = depth; s.Parent == "" {
 			break
 		}
 		if depth > 32 { // OpenCode cannot make such a tree; a lie must not hang us
@@ -229,13 +252,13 @@ func (e *Engine) originOf(ctx context.Context, directory, session string) (origi
 		}
 		id = s.Parent
 	}
-	o = origin{depth: depth, model: map[string]host.Model{}}
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if len(e.lineage) >= maxLineage {
 		clear(e.lineage)
 	}
+	o.message, o.model = e.lineage[session].message, e.lineage[session].model
 	e.lineage[session] = o
-	e.mu.Unlock()
 	return o, nil
 }
 
@@ -246,45 +269,47 @@ func (e *Engine) modelOf(ctx context.Context, s Spec) host.Model {
 		return host.Model{}
 	}
 	e.mu.Lock()
-	model, ok := e.lineage[s.Parent].model[s.Message]
+	o := e.lineage[s.Parent]
 	e.mu.Unlock()
-	if ok {
-		return model
+	if o.message == s.Message {
+		return o.model
 	}
 	messages, err := e.host.Messages(ctx, s.Directory, s.Parent, 4)
 	if err != nil {
 		return host.Model{}
 	}
+	var model host.Model
 	for _, m := range messages {
 		if m.ID == s.Message {
 			model = m.Model
 		}
 	}
 	e.mu.Lock()
-	if o, ok := e.lineage[s.Parent]; ok {
-		clear(o.model) // only the newest message asks
-		o.model[s.Message] = model
-	}
-	e.mu.Unlock()
+	defer e.mu.Unlock()
+	o = e.lineage[s.Parent]
+	o.message, o.model = s.Message, model
+	e.lineage[s.Parent] = o
 	return model
 }
 
 // childRules are the permissions of a child session: what is denied to the
 // parent stays denied, and a child cannot delegate further, by our tools or by
 // OpenCode's own.
-func (e *Engine) childRules(ctx context.Context, r *run) []host.Rule {
+func (e *Engine) childRules(ctx context.Context, r *run) ([]host.Rule, error) {
+	from, err := e.originOf(ctx, r.directory, r.parent)
+	if err != nil {
+		return nil, err
+	}
 	var rules []host.Rule
-	if parent, err := e.host.Session(ctx, r.directory, r.parent); err == nil {
-		for _, rule := range parent.Permission {
-			if rule.Action == "deny" || rule.Permission == "external_directory" {
-				rules = append(rules, rule)
-			}
+	for _, rule := range from.rules {
+		if rule.Action == "deny" || rule.Permission == "external_directory" {
+			rules = append(rules, rule)
 		}
 	}
 	for _, name := range []string{"task", "todowrite", nameDelegate, nameDelegateBatch} {
 		rules = append(rules, host.Rule{Permission: name, Pattern: "*", Action: "deny"})
 	}
-	return rules
+	return rules, nil
 }
 
 // firstLine returns the first line of s, cut to about max bytes at a rune.

@@ -3,6 +3,7 @@ package delegate
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
@@ -128,21 +129,31 @@ func (e *Engine) wake(ctx context.Context, p *parent) {
 	if len(ids) == 0 || held {
 		return
 	}
+	var (
+		ask      sync.WaitGroup
+		messages []host.Message
+		unread   error
+	)
+	ask.Go(func() { messages, unread = e.host.Messages(ctx, p.directory, p.session, recent) })
 	statuses, err := e.host.Statuses(ctx, p.directory)
+	ask.Wait()
 	if _, busy := statuses[p.session]; err != nil || busy {
 		return
 	}
-	e.tell(ctx, p, ids, false)
+	e.tell(ctx, p, ids, messages, unread, false)
 }
 
+// recent is how many messages of a parent are read to find one of ours.
+const recent = 32
+
 // tell delivers outcomes in one message. The id of that message is stored
-// before it is sent and looked up before it is sent again.
-func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, noReply bool) {
+// before it is sent and looked up, among the parent's messages, before anything
+// is sent again.
+func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []host.Message, err error, noReply bool) {
 	tasks := e.untold(ctx, p, ids)
 	if len(tasks) == 0 {
 		return
 	}
-	messages, err := e.host.Messages(ctx, p.directory, p.session, 32)
 	if host.NotFound(err) {
 		e.mu.Lock()
 		p.deleted = true
@@ -254,7 +265,8 @@ func (e *Engine) UserSpoke(ctx context.Context, session, messageID string) {
 	}
 	p.serving = true // keeps a wake from telling the same
 	e.mu.Unlock()
-	e.tell(ctx, p, ids, true)
+	messages, err := e.host.Messages(ctx, p.directory, p.session, recent)
+	e.tell(ctx, p, ids, messages, err, true)
 	e.mu.Lock()
 	p.serving = false
 	e.nudgeLocked(p)

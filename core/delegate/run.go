@@ -128,10 +128,14 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 		return outcome{state: task.Failed, reason: fmt.Sprintf("the task could not be stored as running: %v", err)}
 	}
 	r.touch()
+	rules, err := e.childRules(ctx, r)
+	if err != nil { // without them the child could do what its parent may not
+		return outcome{state: task.Failed, reason: fmt.Sprintf("the permissions of its parent could not be read: %v", err)}
+	}
 	session, err := e.host.CreateSession(ctx, r.directory, host.NewSession{
 		Parent: t.Parent, Title: title(t), Agent: t.Agent,
 		Metadata:   map[string]string{"opencode-sidecar.task": string(t.ID)},
-		Permission: e.childRules(ctx, r),
+		Permission: rules,
 	})
 	if err != nil {
 		return outcome{state: task.Failed, reason: fmt.Sprintf("its session could not be created: %v", err)}
