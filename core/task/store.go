@@ -29,6 +29,7 @@ type Store interface {
 	// *TransitionError.
 	Update(ctx context.Context, id ID, at Fence, change func(*Task)) (Task, error)
 	// List returns the newest tasks that match and the totals of all that match.
+	// Prompts and results are read only when asked for: they are most of a task.
 	List(ctx context.Context, q Query) (Page, error)
 	// Close releases the backend. Later calls fail.
 	Close() error
@@ -40,8 +41,11 @@ type Query struct {
 	Parent   string
 	Session  string // the child session
 	Group    string
+	Owner    string
 	States   []State // any of these
+	Untold   bool    // only tasks whose parent does not have the outcome
 	Limit    int     // tasks returned; 0 means none, only totals
+	Texts    bool    // return Prompt and Result too; they are left empty without
 }
 
 // Matches reports whether t passes the filter.
@@ -50,12 +54,14 @@ func (q Query) Matches(t *Task) bool {
 		(q.Parent == "" || q.Parent == t.Parent) &&
 		(q.Session == "" || q.Session == t.Session) &&
 		(q.Group == "" || q.Group == t.Group) &&
+		(q.Owner == "" || q.Owner == t.Owner) &&
+		(!q.Untold || !t.Told) &&
 		(len(q.States) == 0 || slices.Contains(q.States, t.State))
 }
 
 // Page is the answer to a List.
 type Page struct {
-	Tasks  []Task // newest first, by creation
+	Tasks  []Task // newest first, by the order of Create
 	Totals map[State]int
 }
 

@@ -60,6 +60,7 @@ type Task struct {
 	ID        ID
 	Directory string // the workspace's directory, for calls to the host
 	Worktree  string // the canonical worktree: tasks of other worktrees are not listed
+	Owner     string // the OpenCode process that runs it; only the owner judges a task
 	Parent    string // the session that asked for it
 	Session   string // the child session, "" until it was created
 	Agent     string

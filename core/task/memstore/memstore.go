@@ -130,6 +130,9 @@ func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
 		totals[slices.Index(states, t.State)]++
 		if len(page.Tasks) < q.Limit {
 			page.Tasks = append(page.Tasks, *t)
+			if last := &page.Tasks[len(page.Tasks)-1]; !q.Texts {
+				last.Prompt, last.Result = "", ""
+			}
 		}
 	}
 	for i, state := range states {

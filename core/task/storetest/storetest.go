@@ -25,6 +25,8 @@ func Run(t *testing.T, open func(t *testing.T) task.Store) {
 		"a new attempt starts pending":   attempts,
 		"of many writers one wins":       race,
 		"lists: newest first and totals": list,
+		"lists leave texts out":          texts,
+		"a bad write harms no neighbour": neighbours,
 		"values do not alias":            alias,
 		"closed":                         closed,
 	} {
@@ -52,7 +54,7 @@ func Filled(tb testing.TB, s task.Store, n int) task.Store {
 func sample(id task.ID) task.Task {
 	now := time.UnixMilli(1_760_000_000_000)
 	return task.Task{
-		ID: id, Directory: "/w/sub", Worktree: "/w", Parent: "ses_parent", Agent: "general",
+		ID: id, Directory: "/w/sub", Worktree: "/w", Owner: "host-1", Parent: "ses_parent", Agent: "general",
 		Model:       host.Model{Provider: "p", ID: "m", Variant: "high"},
 		Description: "look", Prompt: "look around\nünïcode \x00 and all", Group: "g", Background: true, Depth: 1,
 		Attempt: 1, State: task.Pending, Created: now,
@@ -200,14 +202,14 @@ func list(t *testing.T, s task.Store) {
 	for i := range 20 {
 		tk := sample(task.ID(fmt.Sprintf("task_%08x", i)))
 		tk.Created = tk.Created.Add(time.Duration(i) * time.Second)
-		tk.Session = fmt.Sprintf("ses_%d", i)
+		tk.Session, tk.Told = fmt.Sprintf("ses_%d", i), i < 10
 		switch {
 		case i%4 == 0:
 			tk.State = task.Completed
 		case i%4 == 1:
 			tk.Worktree = "/other"
 		case i%4 == 2:
-			tk.Parent = "ses_second"
+			tk.Parent, tk.Owner = "ses_second", "host-2"
 		}
 		create(t, s, tk)
 	}
@@ -223,6 +225,13 @@ func list(t *testing.T, s task.Store) {
 		{task.Query{Parent: "ses_second", Limit: 1}, []int{18}, map[task.State]int{task.Pending: 5}},
 		{task.Query{Session: "ses_7", Limit: 9}, []int{7}, map[task.State]int{task.Pending: 1}},
 		{task.Query{States: []task.State{task.Running, task.Completed}, Group: "g"}, nil, map[task.State]int{task.Completed: 5}},
+		{task.Query{Owner: "host-2", Limit: 2}, []int{18, 14}, map[task.State]int{task.Pending: 5}},
+		{task.Query{Owner: "host-1", States: []task.State{task.Pending, task.Running}, Limit: 2}, []int{19, 17}, map[task.State]int{task.Pending: 10}},
+		{task.Query{States: []task.State{task.Pending}, Limit: 1}, []int{19}, map[task.State]int{task.Pending: 15}},
+		{task.Query{Worktree: "/w", Limit: 4}, []int{19, 18, 16, 15}, map[task.State]int{task.Pending: 10, task.Completed: 5}},
+		{task.Query{Worktree: "/w", Untold: true, Limit: 2}, []int{19, 18}, map[task.State]int{task.Pending: 5, task.Completed: 2}},
+		{task.Query{Parent: "ses_parent", Untold: true, States: []task.State{task.Completed}, Limit: 9}, []int{16, 12}, map[task.State]int{task.Completed: 2}},
+		{task.Query{Group: "g", Worktree: "/other", Parent: "ses_parent", Limit: 1}, []int{17}, map[task.State]int{task.Pending: 5}},
 		{task.Query{Group: "other", Limit: 9}, nil, map[task.State]int{}},
 		{task.Query{Session: "ses_none", Limit: 9}, nil, map[task.State]int{}},
 	} {
@@ -244,6 +253,64 @@ func list(t *testing.T, s task.Store) {
 		if diff := cmp.Diff(c.totals, page.Totals); diff != "" {
 			t.Errorf("%+v: totals (-want +got):\n%s", c.q, diff)
 		}
+	}
+}
+
+func texts(t *testing.T, s task.Store) {
+	want := sample("task_00000001")
+	want.State, want.Result = task.Completed, "an answer"
+	create(t, s, want)
+	for _, asked := range []bool{true, false} {
+		page, err := s.List(t.Context(), task.Query{Limit: 1, Texts: asked})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !asked {
+			want.Prompt, want.Result = "", ""
+		}
+		if diff := cmp.Diff([]task.Task{want}, page.Tasks); diff != "" {
+			t.Errorf("texts asked for: %v (-want +got):\n%s", asked, diff)
+		}
+	}
+}
+
+// neighbours mixes writes that must fail with writes that must not, all at
+// once: backends may put them into one transaction.
+func neighbours(t *testing.T, s task.Store) {
+	old := sample("task_000000ff")
+	create(t, s, old)
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			tk := sample(task.ID(fmt.Sprintf("task_%08x", 0x1000+i)))
+			if err := s.Create(t.Context(), tk); err != nil {
+				t.Errorf("Create: %v", err)
+				return
+			}
+			if _, err := s.Update(t.Context(), tk.ID, tk.Fence(), func(x *task.Task) { x.State = task.Running }); err != nil {
+				t.Errorf("Update: %v", err)
+			}
+		})
+		wg.Go(func() {
+			if err := s.Create(t.Context(), old); !errors.Is(err, task.ErrExists) {
+				t.Errorf("second Create: %v, want ErrExists", err)
+			}
+			if _, err := s.Update(t.Context(), old.ID, task.Fence{Attempt: 9}, func(*task.Task) {}); !errors.Is(err, task.ErrStale) {
+				t.Errorf("stale Update: %v, want ErrStale", err)
+			}
+			_, err := s.Update(t.Context(), old.ID, old.Fence(), func(x *task.Task) { x.Description, x.State = "changed", task.Completed })
+			if _, refused := errors.AsType[*task.TransitionError](err); !refused {
+				t.Errorf("forbidden Update: %v, want a TransitionError", err)
+			}
+		})
+	}
+	wg.Wait()
+	page, err := s.List(t.Context(), task.Query{})
+	if err != nil || page.Totals[task.Running] != 64 || page.Totals[task.Pending] != 1 {
+		t.Errorf("totals %v, %v; want 64 running and 1 pending", page.Totals, err)
+	}
+	if got, err := s.Get(t.Context(), old.ID); err != nil || got.Description != old.Description {
+		t.Errorf("a refused update left its mark: %+v, %v", got, err)
 	}
 }
 
