@@ -229,7 +229,7 @@ func list(t *testing.T, s task.Store) {
 		{task.Query{Owner: "host-1", States: []task.State{task.Pending, task.Running}, Limit: 2}, []int{19, 17}, map[task.State]int{task.Pending: 10}},
 		{task.Query{States: []task.State{task.Pending}, Limit: 1}, []int{19}, map[task.State]int{task.Pending: 15}},
 		{task.Query{Worktree: "/w", Limit: 4}, []int{19, 18, 16, 15}, map[task.State]int{task.Pending: 10, task.Completed: 5}},
-		{task.Query{Worktree: "/w", Untold: true, Limit: 2}, []int{19, 18}, map[task.State]int{task.Pending: 5, task.Completed: 2}},
+		{task.Query{Worktree: "/w", Untold: true, Limit: 2}, []int{19, 18}, map[task.State]int{task.Pending: 6, task.Completed: 2}},
 		{task.Query{Parent: "ses_parent", Untold: true, States: []task.State{task.Completed}, Limit: 9}, []int{16, 12}, map[task.State]int{task.Completed: 2}},
 		{task.Query{Group: "g", Worktree: "/other", Parent: "ses_parent", Limit: 1}, []int{17}, map[task.State]int{task.Pending: 5}},
 		{task.Query{Group: "other", Limit: 9}, nil, map[task.State]int{}},
