@@ -1,11 +1,14 @@
 package transcript
 
-import "maps"
+import (
+	"encoding/json"
+	"maps"
+)
 
 // hostState is OpenCode as the transcript has shown it so far: the latest
 // answer to each look-up, and which sessions are busy.
 type hostState struct {
-	answers map[string]Entry // by readKey
+	answers map[string]Entry // by readKey, and by thingKey
 	busy    map[string]any   // status by session token, of all workspaces
 }
 
@@ -15,6 +18,11 @@ func newHostState() *hostState {
 
 // readKey names a look-up by its method and parameters.
 func readKey(method string, params any) string { return method + " " + compact(params) }
+
+// thingKey names what a look-up is about, however much of it is asked for.
+func thingKey(method string, params any) string {
+	return method + " of " + compact([]any{field(params, "workspace"), field(params, "path")})
+}
 
 // event follows what an event says about the state of a session, so that the
 // status is true at any time and not only when the recorded sidecar asked.
@@ -37,9 +45,10 @@ func (h *hostState) event(e Entry) {
 }
 
 // answered takes note of a recorded answer to a look-up.
-func (h *hostState) answered(method, key string, e Entry) {
-	h.answers[key] = e
-	if method != methodStatus {
+func (h *hostState) answered(call, e Entry) {
+	h.answers[readKey(call.Method, call.Body)] = e
+	h.answers[thingKey(call.Method, call.Body)] = e
+	if call.Method != methodStatus {
 		return
 	}
 	if sessions, ok := e.Body.(map[string]any); ok && e.Kind == Result {
@@ -48,10 +57,21 @@ func (h *hostState) answered(method, key string, e Entry) {
 }
 
 // look answers a look-up, or says that the transcript has not shown it yet.
-func (h *hostState) look(method, key string) (Entry, bool) {
-	e, ok := h.answers[key]
-	if method == methodStatus && (!ok || e.Kind == Result) {
+func (h *hostState) look(call Entry) (Entry, bool) {
+	e, ok := h.answers[readKey(call.Method, call.Body)]
+	if call.Method == methodStatus && (!ok || e.Kind == Result) {
 		return Entry{Kind: Result, Body: maps.Clone(h.busy)}, true
+	}
+	if ok {
+		return e, true
+	}
+	// It was recorded with another limit, if at all.
+	e, ok = h.answers[thingKey(call.Method, call.Body)]
+	list, isList := e.Body.([]any)
+	if limit, isNumber := field(call.Body, "query", "limit").(json.Number); isList && isNumber {
+		if n, err := limit.Int64(); err == nil && n > 0 && int64(len(list)) > n {
+			e.Body = list[int64(len(list))-n:]
+		}
 	}
 	return e, ok
 }
@@ -71,7 +91,7 @@ func busyAt(entries []Entry) map[int]bool {
 				_, out[i] = h.busy[text(field(e.Body, "path", "id"))]
 			}
 		case e.answers() && calls[e.ID].Method == methodStatus:
-			h.answered(methodStatus, "", e)
+			h.answered(calls[e.ID], e)
 		}
 	}
 	return out

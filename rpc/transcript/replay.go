@@ -61,7 +61,8 @@ type Options struct {
 // the session is busy.
 //
 // How often the sidecar looks something up depends on timers and on the speed of
-// the machine. So only the first of several equal look-ups has to come; all are
+// the machine. So only the first of several equal look-ups has to come, and one
+// at a thing that the transcript looks at elsewhere may come at any time; all are
 // answered with what the transcript has shown up to then, in the case of
 // host/session.status also by its events. A `hook/messages.transform` that is
 // answered with `again` before its time is repeated, as the shim does.
@@ -106,6 +107,7 @@ type replay struct {
 	at     int               // the entry that is due
 	done   map[int]bool      // the sidecar's entries that came
 	first  map[string]int    // the entry that asks for a look-up first, by its key
+	things map[string]bool   // what is ever looked up, by thingKey
 	calls  map[string]int    // entries that call, by id
 	liveID map[string]any    // ids of the sidecar's live calls, by ours
 	ourID  map[string]string // ids of our calls, by what we sent
@@ -119,6 +121,7 @@ type replay struct {
 // look is a live look-up that waits for its answer.
 type look struct {
 	id        any
+	call      Entry // with tokens
 	key       string
 	workspace string
 }
@@ -127,7 +130,7 @@ func newReplay(t Transcript, s Sidecar, o Options) *replay {
 	r := &replay{
 		t: t, s: s, o: o, inbox: make(chan message, 1024),
 		lexer: newLexer(o.Directory), names: newBindings(), host: newHostState(),
-		done: map[int]bool{}, first: map[string]int{}, calls: map[string]int{},
+		done: map[int]bool{}, first: map[string]int{}, things: map[string]bool{}, calls: map[string]int{},
 		liveID: map[string]any{}, ourID: map[string]string{}, busy: busyAt(t.Entries), closed: map[string]bool{},
 		known: values{
 			"dir": o.Directory, "root": filepath.Dir(o.Directory), "time": strconv.FormatInt(time.Now().UnixMilli(), 10),
@@ -142,6 +145,7 @@ func newReplay(t Transcript, s Sidecar, o Options) *replay {
 		}
 		r.calls[e.ID] = i
 		if key := readKey(e.Method, e.Body); e.Sidecar && isRead(e.Method) {
+			r.things[thingKey(e.Method, e.Body)] = true
 			if _, ok := r.first[key]; !ok {
 				r.first[key] = i
 			}
@@ -320,14 +324,14 @@ func (r *replay) answer(e Entry) error {
 	if !isRead(call.Method) {
 		return r.reply(r.liveID[e.ID], e)
 	}
-	key := readKey(call.Method, call.Body)
-	r.host.answered(call.Method, key, e)
+	r.host.answered(call, e)
 	waiting := r.held
 	r.held = nil
 	for _, h := range waiting {
-		if h.key != key {
+		answer, ok := r.host.look(h.call)
+		if !ok || r.comes(h.key) && h.key != readKey(call.Method, call.Body) {
 			r.held = append(r.held, h)
-		} else if err := r.reply(h.id, e); err != nil {
+		} else if err := r.reply(h.id, answer); err != nil {
 			return err
 		}
 	}
@@ -468,21 +472,25 @@ func (r *replay) matched(i int, id any) error {
 
 // lookUp answers a look-up, or holds it until the transcript shows the answer.
 func (r *replay) lookUp(e Entry, id any) error {
-	l := look{id, readKey(e.Method, r.names.clone().tokenize(r.lexer, e.Body)), text(field(e.Body, "workspace"))}
+	call := e
+	call.Body = r.names.clone().tokenize(r.lexer, e.Body)
+	l := look{id, call, readKey(call.Method, call.Body), text(field(call.Body, "workspace"))}
 	first, known := r.first[l.key]
 	switch {
 	case known:
 		r.done[first] = true
-	case e.Method == methodStatus || r.closed[l.workspace] || r.closes(l.workspace):
-		// A status is always known. And the recorded sidecar may just have found
-		// the workspace closed before it could ask.
+	case e.Method == methodStatus, r.things[thingKey(call.Method, call.Body)]:
+		// The status is always known. And to look at something a second time, or
+		// at more of it, may depend on a timer.
+	case r.closed[l.workspace], r.closes(l.workspace):
+		// The recorded sidecar may just have found the workspace closed before.
 	default:
 		return r.unexpected(e)
 	}
 	if r.closed[l.workspace] {
 		return r.reply(id, gone(l.workspace))
 	}
-	answer, ok := r.host.look(e.Method, l.key)
+	answer, ok := r.host.look(call)
 	if !ok || e.Method != methodStatus && r.comes(l.key) {
 		r.held = append(r.held, l)
 		return nil
