@@ -4,8 +4,8 @@ GO      ?= go
 BINARY  := bin/sidecar
 SHIM    := shim/dist/index.js
 MODULES := shim/node_modules/.package-lock.json
-GOFILES := $(shell git ls-files --cached --others --exclude-standard '*.go' go.mod go.sum)
-TSFILES := $(shell git ls-files --cached --others --exclude-standard shim/src shim/*.mjs shim/*.json)
+GOFILES := go.mod go.sum $(shell find cmd core host rpc -name '*.go')
+TSFILES := shim/build.mjs shim/package.json shim/tsconfig.json $(shell find shim/src -name '*.ts')
 
 .PHONY: build demo test unit shim-test e2e race bench generate lint fuzz cross deps clean help
 
@@ -33,7 +33,7 @@ demo: build ## watch the real OpenCode run six background agents
 
 test: lint unit shim-test e2e ## everything, as CI runs it
 
-unit: ## Go tests with the race detector
+unit: $(MODULES) ## Go tests with the race detector
 	$(GO) test -race $$($(GO) list ./... | grep -v /e2e)
 
 shim-test: build ## types and tests of the shim, on Node and on OpenCode's own runtime
@@ -49,7 +49,7 @@ generate: ## write the files that come from the Go sources
 	$(GO) generate ./cmd/sidecar
 
 lint: ## formatting, vet, and the other platforms
-	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
+	@test -z "$$(gofmt -l cmd core host rpc)" || { gofmt -d cmd core host rpc; exit 1; }
 	$(GO) vet ./...
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/sidecar
 	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/sidecar

@@ -3,6 +3,7 @@ package host
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // The types of events that the sidecar listens to. Events are hints: they can
@@ -39,6 +40,7 @@ type Event struct {
 	Session   string
 	MessageID string        // message.updated, message.part.updated
 	Role      Role          // message.updated
+	Created   time.Time     // message.updated: when the message was stored
 	Part      string        // message.part.updated: the type of the part
 	Reason    string        // step-finish: stop | tool-calls | ...
 	Status    string        // session.status: busy | idle | retry
@@ -56,6 +58,9 @@ func ParseEvent(kind string, properties []byte) (Event, error) {
 			ID        string `json:"id"`
 			SessionID string `json:"sessionID"`
 			Role      Role   `json:"role"`
+			Time      struct {
+				Created int64 `json:"created"`
+			} `json:"time"`
 		} `json:"info"`
 		Part struct {
 			MessageID string `json:"messageID"`
@@ -90,6 +95,9 @@ func ParseEvent(kind string, properties []byte) (Event, error) {
 		}
 	case EventMessage:
 		e.MessageID, e.Role = p.Info.ID, p.Info.Role
+		if p.Info.Time.Created > 0 {
+			e.Created = time.UnixMilli(p.Info.Time.Created)
+		}
 		if e.Session == "" {
 			e.Session = p.Info.SessionID
 		}

@@ -2,6 +2,7 @@ package host
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -17,7 +18,7 @@ func TestParseEvent(t *testing.T) {
 		{EventSessionDeleted, `{"sessionID":"s","info":{"id":"s"}}`, Event{Session: "s"}},
 		{EventSessionError, `{"sessionID":"s","error":{"name":"MessageAbortedError","data":{"message":"Aborted"}}}`, Event{Session: "s", Error: &MessageError{Name: "MessageAbortedError", Message: "Aborted"}}},
 		{EventSessionError, `{}`, Event{}},
-		{EventMessage, `{"info":{"id":"msg_1","sessionID":"s","role":"user"}}`, Event{Session: "s", MessageID: "msg_1", Role: User}},
+		{EventMessage, `{"info":{"id":"msg_1","sessionID":"s","role":"user","time":{"created":5000}}}`, Event{Session: "s", MessageID: "msg_1", Role: User, Created: time.UnixMilli(5000)}},
 		{EventPart, `{"part":{"id":"prt_1","messageID":"msg_1","sessionID":"s","type":"step-finish","reason":"stop"},"time":1}`, Event{Session: "s", MessageID: "msg_1", Part: "step-finish", Reason: "stop"}},
 		{EventTodo, `{"sessionID":"s","todos":[]}`, Event{Session: "s"}},
 		{EventSessionIdle, ``, Event{}},

@@ -161,7 +161,7 @@ func (a *app) Open(id string, w workspace.Workspace, raw json.RawMessage) (bool,
 		warnings = append(warnings, config.Warning{Message: err.Error()})
 	}
 	warnings = append(warnings, a.machine(options)...)
-	a.tasks.Configure(w.Directory, delegate.Settings{
+	a.tasks.WorkspaceOpened(w.Directory, delegate.Settings{
 		Timeout: options.TaskTimeout, Silence: options.SilenceTimeout, SyncWait: options.SyncTimeout,
 		MaxOpen: options.MaxTasksPerSession, MaxDepth: options.MaxDepth, Toasts: options.Toasts,
 	})
@@ -214,7 +214,9 @@ func (a *app) Close(id string) {
 		return // dispose can come twice
 	}
 	a.workspaces.Close(id)
-	a.tasks.WorkspaceClosed(w.Directory)
+	if _, open := a.workspaces.Resolve(w.Directory); !open {
+		a.tasks.WorkspaceClosed(w.Directory)
+	}
 	a.log.Info().Str("workspace", id).Str("directory", w.Directory).Msg("workspace closed")
 }
 

@@ -83,6 +83,7 @@ type Engine struct {
 	// host or the limiter.
 	mu        sync.Mutex
 	settings  map[string]Settings // by directory
+	closed    map[string]bool     // directories that OpenCode has closed, perhaps for good
 	headless  bool
 	stopped   bool
 	runs      map[task.ID]*run
@@ -97,18 +98,25 @@ type Engine struct {
 // New returns an engine that does nothing until Run is called.
 func New(store task.Store, h Host, limits *limit.Limiter, log zerolog.Logger) *Engine {
 	return &Engine{
-		store: store, host: h, limits: limits, log: log, settings: map[string]Settings{},
+		store: store, host: h, limits: limits, log: log, settings: map[string]Settings{}, closed: map[string]bool{},
 		signal: make(chan struct{}, 1), watch: make(chan struct{}, 1),
 		runs: map[task.ID]*run{}, bySession: map[string]*run{}, parents: map[string]*parent{},
 		lineage: map[string]origin{}, agents: map[string]agentList{},
 	}
 }
 
-// Configure sets the settings of a directory; without, DefaultSettings hold.
-func (e *Engine) Configure(directory string, s Settings) {
+// WorkspaceOpened sets the settings of a directory, without which
+// DefaultSettings hold, and tells its sessions what ended while it was closed.
+func (e *Engine) WorkspaceOpened(directory string, s Settings) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.settings[directory] = s
+	delete(e.closed, directory)
+	for _, p := range e.parents {
+		if p.directory == directory {
+			e.nudgeLocked(p)
+		}
+	}
 }
 
 // Headless is called in `opencode run`, which ends at the main session's first
@@ -177,6 +185,7 @@ func (e *Engine) Refuse() {
 func (e *Engine) WorkspaceClosed(directory string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.closed[directory] = true
 	for _, r := range e.runs {
 		if r.directory == directory {
 			r.closed = true

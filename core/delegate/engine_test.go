@@ -464,12 +464,12 @@ func TestAHostThatFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			play(t, 3, after(time.Second), func(t *testing.T, r *rig) {
 				var failed atomic.Int32
-				r.host.Fault = func(_ context.Context, call string) error {
+				r.host.Fault(func(_ context.Context, call string) error {
 					if call == c.call && failed.Add(1) <= 3 {
 						return c.err
 					}
 					return nil
-				}
+				})
 				r.want(r.wait(r.launch("x")), c.state, c.text)
 			})
 		})
@@ -509,12 +509,12 @@ func (l lossy) Prompt(ctx context.Context, directory string, p host.Prompt) erro
 func TestALeaseThatIsNotRenewedEndsItsTask(t *testing.T) {
 	play(t, 1, after(10*time.Hour), func(t *testing.T, r *rig) {
 		r.configure(func(s *Settings) { s.Timeout, s.Silence = 24*time.Hour, 24*time.Hour })
-		r.host.Fault = func(_ context.Context, call string) error {
+		r.host.Fault(func(_ context.Context, call string) error {
 			if call == "Statuses" {
 				return errors.New("no status, so no renewal")
 			}
 			return nil
-		}
+		})
 		id := r.launch("x")
 		next := r.launch("next")
 		r.sleep(limit.DefaultMaxLease - time.Second)

@@ -26,6 +26,8 @@ func (e *Engine) Event(directory string, ev host.Event) {
 	defer e.mu.Unlock()
 	if r := e.bySession[ev.Session]; r != nil {
 		r.touch()
+		r.shown = r.shown || ev.Type == host.EventPart || ev.Type == host.EventSessionStatus && ev.Status != "idle" ||
+			ev.Type == host.EventMessage && ev.Role == host.Assistant
 		switch {
 		case ev.Type == host.EventSessionIdle,
 			ev.Type == host.EventSessionStatus && ev.Status == "idle",
@@ -45,10 +47,11 @@ func (e *Engine) Event(directory string, ev host.Event) {
 		ev.Type == host.EventSessionStatus && ev.Status == "idle":
 		e.nudgeLocked(p)
 	case ev.Type == host.EventSessionError && ev.Error.Aborted():
-		p.held = true
-	case ev.Type == host.EventMessage && ev.Role == host.User && !p.ours(ev.MessageID) && ev.MessageID != p.spoken:
-		p.spoken = ev.MessageID // the event comes again whenever the message changes
-		p.held = false
+		p.held = time.Now()
+	case ev.Type == host.EventMessage && ev.Role == host.User && !p.ours(ev.MessageID) && ev.Created.After(p.held):
+		// Normally UserSpoke has seen it. Older messages are reported whenever
+		// OpenCode adds something to them.
+		p.held = time.Time{}
 	case ev.Type == host.EventPart && ev.Part == "step-finish" && ev.Reason == "stop" && e.headless:
 		p.turnEnding = ev.MessageID
 		e.nudgeLocked(p)
@@ -103,7 +106,7 @@ func (e *Engine) watched() map[string]bool {
 		directories[r.directory] = true
 	}
 	for _, p := range e.parents {
-		if len(p.outbox) > 0 && !p.held {
+		if len(p.outbox) > 0 && p.held.IsZero() && !e.closed[p.directory] {
 			directories[p.directory] = true
 		}
 	}
@@ -126,12 +129,14 @@ func (e *Engine) look(ctx context.Context, directory string) {
 		if r.lease != nil {
 			r.lease.Renew()
 		}
-		if _, busy := statuses[session]; !busy {
+		if _, busy := statuses[session]; busy {
+			r.shown = true
+		} else {
 			r.hint()
 		}
 	}
 	for session, p := range e.parents {
-		if _, busy := statuses[session]; !busy && p.directory == directory && len(p.outbox) > 0 && !p.held {
+		if _, busy := statuses[session]; !busy && p.directory == directory && len(p.outbox) > 0 && p.held.IsZero() {
 			e.nudgeLocked(p)
 		}
 	}

@@ -73,7 +73,7 @@ func play(t *testing.T, max int, answer func(host.Prompt, host.Session) fake.Rep
 func (r *rig) configure(change func(*Settings)) {
 	s := r.engine.config(dir)
 	change(&s)
-	r.engine.Configure(dir, s)
+	r.engine.WorkspaceOpened(dir, s)
 }
 
 func (r *rig) launch(prompt string) task.ID {

@@ -17,7 +17,7 @@ import (
 const (
 	// holdSlice is how long one call of Transform waits: well below the shim's
 	// deadline for a hook, so that a dead sidecar holds a turn up only that long.
-	holdSlice = 700 * time.Millisecond
+	holdSlice = 400 * time.Millisecond
 	// gather is how long results wait for others that end about now.
 	gather = 250 * time.Millisecond
 )
@@ -33,7 +33,7 @@ type Append struct {
 func (e *Engine) continueTurn(ctx context.Context, p *parent) {
 	e.mu.Lock()
 	ending := p.turnEnding
-	ids, open, held := slices.Clone(p.outbox), p.open, p.held
+	ids, open, held := slices.Clone(p.outbox), p.open, !p.held.IsZero()
 	p.continued = ending
 	e.mu.Unlock()
 	if held || open == 0 && len(ids) == 0 {
@@ -82,7 +82,6 @@ func (e *Engine) Transform(ctx context.Context, session, messageID string) (add 
 	}
 	e.mu.Lock()
 	ids := slices.Clone(p.outbox)
-	p.holding = ""
 	e.mu.Unlock()
 	tasks := e.untold(ctx, p, ids)
 	if len(tasks) == 0 {
@@ -96,6 +95,12 @@ func (e *Engine) Transform(ctx context.Context, session, messageID string) (add 
 		p.late = append(p.late, result)
 		e.mu.Unlock()
 	}
+	if ctx.Err() != nil {
+		return nil, false // the shim has given up on us: the next continuation tells
+	}
+	e.mu.Lock()
+	p.holding = ""
+	e.mu.Unlock()
 	for _, t := range tasks {
 		if _, err := e.told(ctx, t.ID); err != nil {
 			e.log.Error().Err(err).Str("task", string(t.ID)).Msg("delivery not stored")
@@ -111,7 +116,7 @@ func (e *Engine) gathered(ctx context.Context, p *parent) bool {
 	defer slice.Stop()
 	for {
 		e.mu.Lock()
-		over := p.open == 0 || p.held || p.deleted
+		over := p.open == 0 || !p.held.IsZero() || p.deleted
 		some, rest := len(p.outbox) > 0, gather-time.Since(p.arrived)
 		e.mu.Unlock()
 		if over || some && rest <= 0 {

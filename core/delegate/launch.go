@@ -50,21 +50,43 @@ const maxLineage = 10_000
 // error the task exists. It fails with ErrStopping, an error that wraps
 // ErrRefused, or an *AgentError.
 func (e *Engine) Launch(ctx context.Context, s Spec) (task.Task, error) {
+	settings, err := e.reserve(s)
+	if err != nil {
+		return task.Task{}, err
+	}
+	t, err := e.launch(ctx, s, settings)
+	if err != nil {
+		e.mu.Lock()
+		p := e.parents[s.Parent]
+		if p.open--; p.open == 0 && len(p.outbox) == 0 && p.held.IsZero() && !p.serving {
+			delete(e.parents, s.Parent)
+		}
+		e.mu.Unlock()
+		return task.Task{}, err
+	}
+	return t, e.queue(ctx, t)
+}
+
+// reserve counts a task against its parent before anything is asked or stored,
+// so that launches at the same time cannot exceed the cap together.
+func (e *Engine) reserve(s Spec) (Settings, error) {
 	e.mu.Lock()
-	stopped, settings, child := e.stopped, e.configLocked(s.Directory), e.bySession[s.Parent] != nil
-	open := 0
-	if p := e.parents[s.Parent]; p != nil {
-		open = p.open
+	defer e.mu.Unlock()
+	settings := e.configLocked(s.Directory)
+	switch p := e.parents[s.Parent]; {
+	case e.stopped:
+		return settings, ErrStopping
+	case e.bySession[s.Parent] != nil:
+		return settings, fmt.Errorf("%w: agents that were delegated to cannot delegate further", ErrRefused)
+	case p != nil && p.open >= settings.MaxOpen:
+		return settings, fmt.Errorf("%w: this session has %d open tasks, the most that maxTasksPerSession allows; wait for some to end or cancel them", ErrRefused, p.open)
 	}
-	e.mu.Unlock()
-	switch {
-	case stopped:
-		return task.Task{}, ErrStopping
-	case child:
-		return task.Task{}, fmt.Errorf("%w: agents that were delegated to cannot delegate further", ErrRefused)
-	case open >= settings.MaxOpen:
-		return task.Task{}, fmt.Errorf("%w: this session has %d open tasks, the most that maxTasksPerSession allows; wait for some to end or cancel them", ErrRefused, open)
-	}
+	e.parentLocked(s.Parent, s.Directory).open++
+	return settings, nil
+}
+
+// launch checks a task against OpenCode and stores it.
+func (e *Engine) launch(ctx context.Context, s Spec, settings Settings) (task.Task, error) {
 	// Each call waits its turn in OpenCode's event loop, so they wait together.
 	var (
 		ask      sync.WaitGroup
@@ -106,7 +128,7 @@ func (e *Engine) Launch(ctx context.Context, s Spec) (task.Task, error) {
 			return task.Task{}, fmt.Errorf("the task could not be stored: %w", err)
 		}
 	}
-	return t, e.queue(ctx, t)
+	return t, nil
 }
 
 // queue puts a stored task in line for its slot.
@@ -117,8 +139,12 @@ func (e *Engine) queue(ctx context.Context, t task.Task) error {
 	}
 	e.mu.Lock()
 	e.runs[t.ID] = r
-	e.parentLocked(t.Parent, t.Directory).open++
+	stopped := e.stopped // while we asked OpenCode: Stop may have looked already
 	e.mu.Unlock()
+	if stopped {
+		e.finish(context.WithoutCancel(ctx), r, outcome{state: task.Interrupted, reason: ErrStopping.Error()})
+		return ErrStopping
+	}
 	ticket, err := e.limits.Submit(limit.Request{
 		Keys:    keys(t),
 		Owner:   string(t.ID),

@@ -18,11 +18,10 @@ type parent struct {
 	outbox    []task.ID
 	arrived   time.Time // when the outbox last grew
 
-	// held is set when the user aborted the session: nothing starts a turn
-	// before the user's next message.
-	held    bool
+	// held says when the user aborted the session, zero if that is over: nothing
+	// starts a turn before the user's next message.
+	held    time.Time
 	deleted bool
-	spoken  string // the last message of a person that was seen
 
 	serving bool // a goroutine serves it
 	again   bool // and has more to do
@@ -69,7 +68,7 @@ func (e *Engine) nudgeLocked(p *parent) {
 		p.again = true
 		return
 	}
-	if len(p.outbox) == 0 && p.turnEnding == p.continued && !p.deleted {
+	if len(p.outbox) == 0 && p.turnEnding == p.continued && !p.deleted || e.closed[p.directory] {
 		return
 	}
 	p.serving = true
@@ -83,8 +82,10 @@ func (e *Engine) serve(ctx context.Context, p *parent) {
 		e.mu.Lock()
 		p.again = false
 		deleted, headless, ending := p.deleted, e.headless, p.turnEnding != p.continued
+		stopped := e.stopped
 		e.mu.Unlock()
 		switch {
+		case stopped: // a turn that starts now would be cut off, or paid for nothing
 		case deleted:
 			e.bury(ctx, p)
 		case headless && ending:
@@ -124,7 +125,7 @@ func (e *Engine) bury(ctx context.Context, p *parent) {
 // the periodic look, comes back here.
 func (e *Engine) wake(ctx context.Context, p *parent) {
 	e.mu.Lock()
-	ids, held := slices.Clone(p.outbox), p.held
+	ids, held := slices.Clone(p.outbox), !p.held.IsZero()
 	e.mu.Unlock()
 	if len(ids) == 0 || held {
 		return
@@ -164,17 +165,17 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 	if err != nil {
 		return
 	}
-	inSession := func(id string) bool {
-		return slices.ContainsFunc(messages, func(m host.Message) bool { return m.ID == id })
-	}
 	// What an earlier try has delivered is told; the rest goes with a new one.
 	var done []task.ID
+	delivered := map[string]bool{"": false}
 	tasks = slices.DeleteFunc(tasks, func(t task.Task) bool {
-		delivered := t.WakeID != "" && inSession(t.WakeID)
-		if delivered {
+		if _, asked := delivered[t.WakeID]; !asked {
+			delivered[t.WakeID] = e.arrived(ctx, p.directory, p.session, t.WakeID)
+		}
+		if delivered[t.WakeID] {
 			done = append(done, t.ID)
 		}
-		return delivered
+		return delivered[t.WakeID]
 	})
 	e.markTold(ctx, p, done)
 	if len(tasks) == 0 {
@@ -193,7 +194,11 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 	e.mu.Lock()
 	p.remember(id)
 	open, toasts := p.open, e.configLocked(p.directory).Toasts
+	unwanted := !noReply && (!p.held.IsZero() || p.deleted || e.stopped) // since we first looked
 	e.mu.Unlock()
+	if unwanted {
+		return
+	}
 	if err := e.host.Prompt(ctx, p.directory, prompt); err != nil && !e.arrived(ctx, p.directory, p.session, id) {
 		e.log.Warn().Err(err).Str("session", p.session).Msg("parent not told yet")
 		return
@@ -235,11 +240,12 @@ func (e *Engine) markTold(ctx context.Context, p *parent, ids []task.ID) {
 	}
 }
 
-// lastSpeaker returns the agent and model of the last message of the user: a
-// message of ours must not switch them.
+// lastSpeaker returns the agent and model that a session runs with: a message of
+// ours must not switch them. After a long turn only answers are in sight, which
+// carry them as well; a compaction's summary has an agent of its own.
 func lastSpeaker(messages []host.Message) (agent string, model host.Model) {
 	for _, m := range slices.Backward(messages) {
-		if m.Role == host.User {
+		if m.Agent != "" && m.Model.ID != "" && !m.Summary {
 			return m.Agent, m.Model
 		}
 	}
@@ -252,11 +258,11 @@ func lastSpeaker(messages []host.Message) (agent string, model host.Model) {
 func (e *Engine) UserSpoke(ctx context.Context, session, messageID string) {
 	e.mu.Lock()
 	p := e.parents[session]
-	if p == nil || p.ours(messageID) || !p.held {
+	if p == nil || p.ours(messageID) || p.held.IsZero() {
 		e.mu.Unlock()
 		return
 	}
-	p.held = false
+	p.held = time.Time{}
 	ids := slices.Clone(p.outbox)
 	if p.serving || len(ids) == 0 {
 		p.again = true // whoever serves it tells them when the user's turn is over

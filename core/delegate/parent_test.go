@@ -53,12 +53,12 @@ func TestAWakeComesWithoutTheIdleEvent(t *testing.T) {
 func TestAWakeThatFailsIsTriedAgainButNotTwice(t *testing.T) {
 	play(t, 5, after(time.Second), func(t *testing.T, r *rig) {
 		var failed atomic.Int32
-		r.host.Fault = func(_ context.Context, call string) error {
+		r.host.Fault(func(_ context.Context, call string) error {
 			if call == "Prompt" && r.host.Calls("Prompt") > 1 && failed.Add(1) <= 2 {
 				return errors.New("connection reset")
 			}
 			return nil
-		}
+		})
 		id := r.launch("1")
 		r.wait(id)
 		r.sleep(time.Minute)

@@ -127,6 +127,9 @@ func (e *Engine) Delegate(ctx context.Context, s Spec) (task.Task, error) {
 		if _, cancelErr := e.Cancel(stop, t.ID, "the user stopped the call that waited for it"); cancelErr != nil {
 			e.log.Debug().Err(cancelErr).Str("task", string(t.ID)).Msg("cancelled task had ended")
 		}
+		if _, tellErr := e.told(stop, t.ID); tellErr != nil { // the call's error tells
+			e.log.Error().Err(tellErr).Str("task", string(t.ID)).Msg("delivery not stored")
+		}
 		return task.Task{}, err
 	}
 	if !ended.State.Terminal() && e.handBack(ctx, t.ID) {

@@ -23,6 +23,10 @@ const (
 	uncertainLimit = 10 * time.Minute
 	// stopLimit is how long an abort may take to show.
 	stopLimit = 5 * time.Second
+	// settleLimit is how long after a prompt its turn may still begin.
+	settleLimit = 1500 * time.Millisecond
+	// lookLimit bounds the search for a message of ours.
+	lookLimit = 5 * time.Second
 	// firstLook is the delay of the second look at a session that was idle
 	// without an answer; it doubles up to lastLook.
 	firstLook, lastLook = 100 * time.Millisecond, 5 * time.Second
@@ -45,6 +49,8 @@ type run struct {
 	ending     *ending // why somebody wants it to end
 	cancel     context.CancelCauseFunc
 	failure    *host.MessageError // what session.error said
+	prompted   bool               // a prompt was sent, perhaps
+	shown      bool               // its turn was seen to run
 	closed     bool               // its workspace was closed while it ran
 	finishing  bool               // one goroutine ends it
 }
@@ -62,6 +68,14 @@ func (r *run) hint() {
 	case r.hints <- struct{}{}:
 	default:
 	}
+}
+
+// sign notes that a run's turn goes on.
+func (e *Engine) sign(r *run) {
+	r.touch()
+	e.mu.Lock()
+	r.shown = true
+	e.mu.Unlock()
 }
 
 func (r *run) touch() { r.active.Store(time.Now().UnixNano()) }
@@ -145,7 +159,7 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 		return outcome{state: task.Failed, reason: fmt.Sprintf("its session could not be stored: %v", err)}
 	}
 	e.mu.Lock()
-	r.session = session.ID
+	r.session, r.prompted = session.ID, true
 	e.bySession[session.ID] = r
 	e.mu.Unlock()
 	poke(e.watch)
@@ -203,6 +217,9 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 		if err != nil { // a lost answer is no answer: ask again
 			delay = min(2*delay, lastLook)
 			again.Reset(delay)
+			if silent {
+				silence.Reset(delay)
+			}
 			continue
 		}
 		v := judge(messages, t.MessageID)
@@ -214,7 +231,7 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 		}
 		if v.size > size {
 			size = v.size
-			r.touch()
+			e.sign(r)
 		}
 		if silent {
 			if v.toolRunning || time.Since(time.Unix(0, r.active.Load())) < settings.Silence {
@@ -287,11 +304,14 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 		return
 	}
 	r.finishing = true
-	session := r.session
+	session, settle := r.session, time.Duration(0)
+	if r.prompted && !r.shown {
+		settle = settleLimit
+	}
 	e.mu.Unlock()
 
 	if out.stop && session != "" {
-		if err := e.stopSession(ctx, r.directory, session); err != nil {
+		if err := e.stopSession(ctx, r.directory, session, settle); err != nil {
 			out.reason += fmt.Sprintf("; that its session stopped is not confirmed (%v)", err)
 		}
 	}
@@ -335,23 +355,38 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 	e.log.Debug().Str("task", string(r.id)).Str("state", string(out.state)).Msg("task ended")
 }
 
-// stopSession aborts a session and waits until OpenCode shows it stopped.
-func (e *Engine) stopSession(ctx context.Context, directory, session string) error {
+// stopSession aborts a session and waits until OpenCode shows it stopped. A
+// prompt that was accepted a moment ago may begin its turn only after the abort,
+// so a session whose turn nobody has seen must stay idle for settle.
+func (e *Engine) stopSession(ctx context.Context, directory, session string, settle time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, stopLimit, fmt.Errorf("still busy after %s", stopLimit))
 	defer cancel()
-	if err := e.host.Abort(ctx, directory, session); err != nil {
-		if host.NotFound(err) {
-			return nil
+	var idle time.Time
+	abort := true
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
+		if abort {
+			if err := e.host.Abort(ctx, directory, session); host.NotFound(err) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			abort = false
 		}
-		return err
-	}
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 		statuses, err := e.host.Statuses(ctx, directory)
 		if err != nil {
 			return err
 		}
-		if _, busy := statuses[session]; !busy {
-			return nil
+		if _, busy := statuses[session]; busy {
+			if !idle.IsZero() { // its turn has begun after all
+				abort, idle, settle = true, time.Time{}, 0
+			}
+		} else {
+			if idle.IsZero() {
+				idle = time.Now()
+			}
+			if time.Since(idle) >= settle {
+				return nil
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -378,6 +413,10 @@ func (e *Engine) read(ctx context.Context, directory, session, back string) ([]h
 
 // arrived reports whether a prompt of ours is in its session.
 func (e *Engine) arrived(ctx context.Context, directory, session, messageID string) bool {
+	// The caller may have been called off in the middle of the very call that is
+	// looked for.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookLimit)
+	defer cancel()
 	messages, err := e.read(ctx, directory, session, messageID)
 	if err != nil {
 		return false

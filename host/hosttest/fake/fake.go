@@ -37,9 +37,6 @@ type OpenCode struct {
 	// returns how often the event is delivered.
 	Emit   func(directory string, e host.Event)
 	Filter func(e host.Event) int
-	// Fault is asked before each call, by its method name; an error fails the
-	// call. It may block on ctx to play a host that hangs.
-	Fault func(ctx context.Context, call string) error
 	// IgnoreAbort makes sessions go on after an abort.
 	IgnoreAbort bool
 	// Known lists the agents.
@@ -54,6 +51,7 @@ type OpenCode struct {
 	highest  int
 	next     int
 	toasts   []host.Toast
+	fault    func(ctx context.Context, call string) error
 	owner    map[string]string // message id → session
 	wg       sync.WaitGroup
 }
@@ -74,6 +72,14 @@ func New(answer func(host.Prompt, host.Session) Reply) *OpenCode {
 		Known:    []host.Agent{{Name: "general", Mode: "subagent"}, {Name: "explore", Mode: "subagent"}, {Name: "title", Mode: "primary", Hidden: true}},
 		sessions: map[string]*session{}, busy: map[string]*session{}, turning: map[string]*session{}, calls: map[string]int{}, owner: map[string]string{},
 	}
+}
+
+// Fault sets what is asked before each call, by its method name: an error fails
+// the call. It may block on ctx to play a host that hangs; nil ends it.
+func (o *OpenCode) Fault(fault func(ctx context.Context, call string) error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fault = fault
 }
 
 // Open creates a session that a person opened, with one user message that names
@@ -167,7 +173,7 @@ func (o *OpenCode) Say(id, messageID, text string) {
 	s.messages = append(s.messages, host.Message{ID: messageID, Session: id, Role: host.User, Agent: "plan", Parts: []host.Part{{Type: "text", Text: text}}})
 	directory := s.directory
 	o.mu.Unlock()
-	o.emit(directory, host.Event{Type: host.EventMessage, Session: id, MessageID: messageID, Role: host.User})
+	o.emit(directory, host.Event{Type: host.EventMessage, Session: id, MessageID: messageID, Role: host.User, Created: time.Now()})
 }
 
 // Delete removes a session, as a person can; its turn goes on unseen.
@@ -206,9 +212,10 @@ func (o *OpenCode) emit(directory string, e host.Event) {
 func (o *OpenCode) enter(ctx context.Context, call string) error {
 	o.mu.Lock()
 	o.calls[call]++
+	fault := o.fault
 	o.mu.Unlock()
-	if o.Fault != nil {
-		if err := o.Fault(ctx, call); err != nil {
+	if fault != nil {
+		if err := fault(ctx, call); err != nil {
 			return err
 		}
 	}

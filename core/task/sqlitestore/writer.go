@@ -1,0 +1,181 @@
+package sqlitestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+)
+
+// batchLimit bounds a transaction, and so how long a write waits for others.
+const batchLimit = 256
+
+// A write waits in the queue for the writer.
+type write struct {
+	ctx context.Context
+	// do runs inside a transaction, again in another one if that was undone.
+	do func(context.Context, *database) error
+	// apart keeps it out of transactions: it is a command to the connection.
+	apart bool
+	done  chan error // holds one answer
+}
+
+// Create implements task.Store. A caller whose ctx ends stops waiting; the task
+// may or may not be stored then.
+func (s *Store) Create(ctx context.Context, t task.Task) error {
+	return s.do(ctx, false, func(ctx context.Context, d *database) error { return d.insert(ctx, row{Task: t}, nil) })
+}
+
+// Update implements task.Store. A caller whose ctx ends stops waiting; the
+// change may or may not happen then.
+func (s *Store) Update(ctx context.Context, id task.ID, at task.Fence, change func(*task.Task)) (task.Task, error) {
+	var got task.Task
+	var panicked any
+	err := s.do(ctx, false, func(ctx context.Context, d *database) (err error) {
+		// A change that panics must do so in its caller, not end the writer.
+		defer func() {
+			if panicked = recover(); panicked != nil {
+				err = refusal{fmt.Errorf("the change of %s panicked: %v", id, panicked)}
+			}
+		}()
+		got, err = d.change(ctx, id, at, change)
+		return err
+	})
+	if errors.Is(err, errGaveUp) {
+		return task.Task{}, err // the writer may be at it still: got is not ours to read
+	}
+	if panicked != nil {
+		panic(panicked)
+	}
+	return got, err
+}
+
+// errGaveUp marks the answer to a caller that did not wait for its write.
+var errGaveUp = errors.New("the write was not waited for")
+
+// do queues a write and waits for its answer.
+func (s *Store) do(ctx context.Context, apart bool, do func(context.Context, *database) error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", errGaveUp, context.Cause(ctx))
+	}
+	w := &write{ctx, do, apart, make(chan error, 1)}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.queue = append(s.queue, w)
+	s.mu.Unlock()
+	select {
+	case s.signal <- struct{}{}:
+	default:
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", errGaveUp, context.Cause(ctx))
+	}
+}
+
+// serve is the writer goroutine. It ends once the store is closed and the queue
+// is empty.
+func (s *Store) serve(ctx context.Context) {
+	for range s.signal {
+		for {
+			s.mu.Lock()
+			batch := s.take()
+			closed := s.closed && len(batch) == 0
+			s.mu.Unlock()
+			if closed {
+				return
+			}
+			if len(batch) == 0 {
+				break
+			}
+			s.commit(ctx, batch)
+		}
+	}
+}
+
+// take cuts the next batch off the queue: as much as fits into one transaction,
+// or one write that stands apart. The caller holds mu.
+func (s *Store) take() []*write {
+	n := 0
+	for n < len(s.queue) && n < batchLimit && !s.queue[n].apart {
+		n++
+	}
+	if n == 0 && len(s.queue) > 0 {
+		n = 1
+	}
+	batch := s.queue[:n:n]
+	s.queue = s.queue[n:]
+	if len(s.queue) == 0 {
+		s.queue = nil // lets go of a burst's memory
+	}
+	return batch
+}
+
+// commit answers every write of a batch.
+func (s *Store) commit(ctx context.Context, batch []*write) {
+	if s.db == nil || s.db.moved() {
+		s.heal(ctx, errors.New("its file was moved away or removed"))
+	}
+	answers, err := s.try(ctx, batch)
+	if damaged(err) {
+		s.heal(ctx, err)
+		answers, err = s.try(ctx, batch)
+	}
+	if err != nil && len(batch) > 1 && !errors.Is(err, errBegin) {
+		// One of them cannot be stored; alone each one fails for itself.
+		for _, w := range batch {
+			s.commit(ctx, []*write{w})
+		}
+		return
+	}
+	for i, w := range batch {
+		if err != nil {
+			w.done <- explain(err)
+			continue
+		}
+		w.done <- answers[i]
+	}
+}
+
+// errBegin is wrapped by a transaction that did not even start.
+var errBegin = errors.New("no transaction could be started")
+
+// try runs a batch in one transaction. Without an error it is on disk.
+func (s *Store) try(ctx context.Context, batch []*write) (answers []error, err error) {
+	d := s.db
+	if d == nil {
+		return nil, fmt.Errorf("%w: %w", errBegin, s.broken)
+	}
+	if batch[0].apart {
+		err := batch[0].do(ctx, d)
+		return []error{err}, err
+	}
+	if _, err := d.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return nil, fmt.Errorf("%w: %w", errBegin, err)
+	}
+	answers = make([]error, len(batch))
+	for i, w := range batch {
+		if w.ctx.Err() != nil {
+			answers[i] = context.Cause(w.ctx) // nobody waits any more
+			continue
+		}
+		err := w.do(ctx, d)
+		if r, ok := errors.AsType[refusal](err); ok {
+			answers[i] = r.error
+		} else if err != nil {
+			_, _ = d.exec(ctx, "ROLLBACK") // SQLite may have done so itself
+			return nil, err
+		}
+	}
+	if _, err := d.exec(ctx, "COMMIT"); err != nil {
+		_, _ = d.exec(ctx, "ROLLBACK")
+		return nil, err
+	}
+	return answers, nil
+}
