@@ -11,11 +11,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
 	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
 	"github.com/opencode-sidecar/opencode-sidecar/rpc/transcript"
 	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
-	"github.com/rs/zerolog"
 )
 
 const transcriptUsage = `sidecar transcript reads and replays recordings of the pipe between OpenCode's plugin and the sidecar.
@@ -116,7 +117,7 @@ func replayFile(ctx context.Context, file, binary string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(root)
+	defer func() { _ = os.RemoveAll(root) }()
 	options, err := replayOptions(root)
 	if err != nil {
 		return err
@@ -124,7 +125,7 @@ func replayFile(ctx context.Context, file, binary string) error {
 	// A process may be stopped for a while on a busy machine; that it ends within
 	// its budget is measured where time is virtual.
 	options.EndWithin = 5 * time.Second
-	live, err := startSidecar(binary, root)
+	live, err := startSidecar(ctx, binary, root)
 	if err != nil {
 		return err
 	}
@@ -154,9 +155,9 @@ func replayOptions(root string) (transcript.Options, error) {
 }
 
 // startSidecar starts `binary serve` in an environment of its own: nothing of
-// the user's is read or written.
-func startSidecar(binary, root string) (transcript.Sidecar, error) {
-	c := exec.Command(binary, "serve")
+// the user's is read or written. It is killed when ctx ends.
+func startSidecar(ctx context.Context, binary, root string) (transcript.Sidecar, error) {
+	c := exec.CommandContext(ctx, binary, "serve")
 	c.Dir = root
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + root, "TMPDIR=" + root, "XDG_STATE_HOME=" + filepath.Join(root, "state")}
 	in, err := c.StdinPipe()

@@ -135,7 +135,7 @@ func check(ctx context.Context, checkout, text string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name())
+	defer func() { _ = os.Remove(file.Name()) }()
 	if _, err := file.WriteString(text); err != nil {
 		return err
 	}
