@@ -48,7 +48,7 @@ type Store struct {
 	owners  string       // the folder of the owners' locks
 	use     *flock.Flock // shared by all who have the database open
 
-	signal chan struct{} // tells the writer that the queue has grown; holds one token
+	signal chan struct{} // tells the writer to look at the queue; holds one token
 	stop   context.CancelFunc
 	wg     sync.WaitGroup // the writer and the check
 
@@ -91,7 +91,8 @@ func Open(o Options) (*Store, Opened, error) {
 		return nil, Opened{}, fmt.Errorf("opening the task database: %w", err)
 	}
 	s.stop = stop
-	s.wg.Go(func() { s.serve(ctx) })
+	// The driver starts a goroutine for each statement whose ctx can end.
+	s.wg.Go(func() { s.serve(context.WithoutCancel(ctx)) })
 	s.wg.Go(func() { s.check(ctx, found.Unclean) })
 	return s, found, nil
 }
@@ -187,8 +188,14 @@ func (s *Store) Close() error {
 	if again {
 		return nil
 	}
-	written := make(chan struct{})
-	go func() {}()
-	_ = written
-	return nil
+	s.wake()
+	s.stop()
+	s.wg.Wait()
+	s.swap.Lock()
+	defer s.swap.Unlock()
+	if s.db != nil {
+		s.db.close()
+		s.db, s.broken = nil, ErrClosed
+	}
+	return s.use.Close()
 }

@@ -67,15 +67,19 @@ func (s *Store) do(ctx context.Context, apart bool, do func(context.Context, *da
 	}
 	s.queue = append(s.queue, w)
 	s.mu.Unlock()
-	select {
-	case s.signal <- struct{}{}:
-	default:
-	}
+	s.wake()
 	select {
 	case err := <-w.done:
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", errGaveUp, context.Cause(ctx))
+	}
+}
+
+func (s *Store) wake() {
+	select {
+	case s.signal <- struct{}{}:
+	default:
 	}
 }
 

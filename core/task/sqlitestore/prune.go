@@ -1,0 +1,123 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+)
+
+// Erased stands in for a prompt or a result that Forget has erased.
+const Erased = "(erased)"
+
+// pruneBatch bounds how long other writes wait for one transaction of these.
+const pruneBatch = 100
+
+const ended = "state NOT IN ('pending', 'running')"
+
+// Prune deletes the tasks that ended longer than olderThan ago and whose parent
+// was told, and returns how many. Open and untold ones stay however old.
+func (s *Store) Prune(ctx context.Context, olderThan time.Duration) (int, error) {
+	f := &filter{}
+	f.and("told = 1 AND "+ended+" AND CASE ended WHEN 0 THEN created ELSE ended END < ?", time.Now().Add(-olderThan).UnixMilli())
+	n, err := s.sweepTasks(ctx, f, "DELETE FROM tasks WHERE seq = ? AND told = 1 AND "+ended)
+	if err != nil {
+		return n, fmt.Errorf("deleting old tasks: %w", err)
+	}
+	return n, nil
+}
+
+// Forget erases what the ended tasks that match q contain, and returns how many
+// there were: with rows the tasks themselves, without only prompts and results,
+// for which Erased then stands. q.Limit is ignored. What it erases is
+// overwritten in the database and gone from its log when it returns; an error
+// with ErrBusy after the erasing means that the log could not be emptied yet.
+func (s *Store) Forget(ctx context.Context, q task.Query, rows bool) (int, error) {
+	f := filterOf(q)
+	f.and(ended)
+	commands := []string{"DELETE FROM tasks WHERE seq = ? AND " + ended}
+	if !rows {
+		erase := " SET body = '" + Erased + "' WHERE seq = ? AND body <> '' AND seq IN (SELECT t.seq FROM tasks t WHERE t." + ended + ")"
+		commands = []string{"UPDATE prompts" + erase, "UPDATE results" + erase}
+	}
+	n, err := s.sweepTasks(ctx, f, commands...)
+	if err == nil {
+		err = s.Checkpoint(ctx)
+	}
+	if err != nil {
+		return n, fmt.Errorf("erasing tasks: %w", err)
+	}
+	return n, nil
+}
+
+// sweepTasks runs commands, each with the seq of a task, on all that match, in
+// transactions of a few. It returns how many tasks they changed.
+func (s *Store) sweepTasks(ctx context.Context, f *filter, commands ...string) (n int, err error) {
+	f.and("seq > ?")
+	query := "SELECT seq FROM tasks" + f.sql() + " ORDER BY seq LIMIT ?"
+	last := int64(-1)
+	for {
+		var seqs []int64
+		if err := s.reading(ctx, func(tx *sql.Tx) error {
+			seqs = nil
+			rows, err := tx.QueryContext(ctx, query, append(f.args[:len(f.args):len(f.args)], last, pruneBatch)...)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var seq int64
+				if err := rows.Scan(&seq); err != nil {
+					return err
+				}
+				seqs = append(seqs, seq)
+			}
+			return rows.Err()
+		}); err != nil {
+			return n, err
+		}
+		if len(seqs) == 0 {
+			return n, nil
+		}
+		last = seqs[len(seqs)-1]
+		touched := 0
+		if err := s.do(ctx, false, func(ctx context.Context, d *database) error {
+			touched = 0
+			for _, seq := range seqs {
+				changed := false
+				for _, command := range commands {
+					res, err := d.exec(ctx, command, seq)
+					if err != nil {
+						return err
+					}
+					n, err := res.RowsAffected()
+					changed = changed || err == nil && n > 0
+				}
+				if changed {
+					touched++
+				}
+			}
+			return nil
+		}); err != nil {
+			return n, err
+		}
+		n += touched
+	}
+}
+
+// Checkpoint moves everything from the log into the database and empties the
+// log. ErrBusy if a reader of another process held on to it for five seconds.
+func (s *Store) Checkpoint(ctx context.Context) error {
+	return s.do(ctx, true, func(ctx context.Context, d *database) error {
+		var busy, frames, moved int
+		if err := d.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved); err != nil {
+			return err
+		}
+		if busy != 0 {
+			return fmt.Errorf("%w: its log is being read", ErrBusy)
+		}
+		return nil
+	})
+}
