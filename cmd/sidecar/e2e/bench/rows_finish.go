@@ -80,7 +80,7 @@ func (b *bench) finishes(ctx context.Context, plugin string) ([]finished, error)
 		return nil, err
 	}
 	var list []finished
-	n := b.times(12, 1)
+	n := b.times(10, 1)
 	for try := 0; len(list) <= n; try++ { // the first one warms OpenCode up
 		f, err := s.finish(ctx, fmt.Sprintf("child-%d", try), record)
 		if errors.Is(err, errParentBusy) && try < 3*n {
@@ -155,7 +155,7 @@ func syncRows(ctx context.Context, b *bench) ([]Row, error) {
 		},
 	}
 	added := make([][]time.Duration, len(tools))
-	for n := range b.times(15, 1) + 1 {
+	for n := range b.times(10, 1) + 1 {
 		for i, tool := range tools {
 			d, err := s.added(ctx, fmt.Sprintf("sync-%d-%d", i, n), tool)
 			if err != nil {

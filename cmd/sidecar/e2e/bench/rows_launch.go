@@ -7,144 +7,17 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/pprof"
-	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
-	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/memstore"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task/sqlitestore"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 	"github.com/opencode-sidecar/opencode-sidecar/host/hosttest/fake"
 )
-
-const (
-	launchDir = "/bench/project"
-	// launchLimit is the default limit of an agent.
-	launchLimit = limit.DefaultAgentLimit
-	// launchPromptSize is that of a short instruction, in bytes.
-	launchPromptSize = 200
-)
-
-// swarm is an engine over an OpenCode in memory that answers at once.
-type swarm struct {
-	engine *delegate.Engine
-	host   *hostSlot
-	fake   *fake.OpenCode
-	store  *memstore.Store
-	limits *limit.Limiter
-	main   string
-	sent   atomic.Int64 // prompts of children that the host has
-	want   int64
-	all    chan struct{} // closed when want prompts were sent
-	gate   chan struct{} // if not nil, children's prompts wait for it
-	cancel context.CancelFunc
-	ended  chan struct{}
-}
-
-// hostSlot lets go of the host, so that its memory does not count as ours.
-type hostSlot struct{ delegate.Host }
-
-// newSwarm starts an engine for want tasks that run for a time each. Gated ones
-// are not accepted by the host before their gate is open.
-func newSwarm(ctx context.Context, want int, lasting time.Duration, gated bool) (*swarm, error) {
-	limits, err := limit.New(limit.Options{})
-	if err != nil {
-		return nil, err
-	}
-	s := &swarm{store: memstore.New(), limits: limits, want: int64(want), all: make(chan struct{}), ended: make(chan struct{})}
-	if gated {
-		s.gate = make(chan struct{})
-	}
-	s.fake = fake.New(func(_ host.Prompt, session host.Session) fake.Reply {
-		if session.Parent != "" && s.sent.Add(1) == s.want {
-			close(s.all)
-		}
-		return fake.Reply{Text: "done", After: lasting}
-	})
-	s.fake.Fault = func(ctx context.Context, call string) error {
-		if s.gate == nil || call != "Prompt" {
-			return nil
-		}
-		select {
-		case <-s.gate:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	s.host = &hostSlot{s.fake}
-	s.engine = delegate.New(s.store, s.host, limits, zerolog.Nop())
-	settings := delegate.DefaultSettings()
-	settings.MaxOpen = want
-	s.engine.Configure(launchDir, settings)
-	s.fake.Emit = s.engine.Event
-	s.main = s.fake.Open(launchDir)
-	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s.cancel = cancel
-	go func() {
-		defer close(s.ended)
-		s.engine.Run(runCtx)
-	}()
-	return s, nil
-}
-
-// launch launches n background tasks and returns when they are acknowledged.
-func (s *swarm) launch(ctx context.Context, n int) ([]task.ID, error) {
-	ids := make([]task.ID, 0, n)
-	for i := range n {
-		prompt := fmt.Sprintf("%-*d", launchPromptSize, i)
-		t, err := s.engine.Launch(ctx, delegate.Spec{
-			Directory: launchDir, Worktree: launchDir, Parent: s.main, Agent: "general", Description: "look", Prompt: prompt, Background: true,
-		})
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, t.ID)
-	}
-	return ids, nil
-}
-
-// told returns when every task has ended and the parent knows of it. The store
-// may have forgotten tasks by then; it forgets only those that the parent knows.
-func (s *swarm) told(ctx context.Context, ids []task.ID) error {
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for i := 0; i < len(ids); {
-		t, err := s.engine.Wait(ctx, ids[i], 0)
-		switch {
-		case errors.Is(err, task.ErrNotFound):
-			i++
-			continue
-		case err != nil:
-			return err
-		case t.State != task.Completed:
-			return fmt.Errorf("%s is %s: %s", t.ID, t.State, t.Error)
-		case t.Told:
-			i++
-			continue
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%d of %d tasks were told: %w", i, len(ids), context.Cause(ctx))
-		}
-	}
-	return nil
-}
-
-// stop ends the engine and returns when it has.
-func (s *swarm) stop(ctx context.Context) error {
-	err := s.engine.Stop(ctx)
-	s.cancel()
-	<-s.ended
-	s.fake.Close()
-	_, closed := s.limits.Close(ctx)
-	return errors.Join(err, closed)
-}
 
 // launched is one run.
 type launched struct {
@@ -152,11 +25,11 @@ type launched struct {
 	highest    int
 }
 
-func launchOnce(ctx context.Context, n int, lasting time.Duration) (launched, error) {
+func launchOnce(ctx context.Context, store task.Store, n int, lasting time.Duration) (launched, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	runtime.GC()
-	s, err := newSwarm(ctx, n, lasting, false)
+	s, err := newSwarm(ctx, store, n, lasting, false)
 	if err != nil {
 		return launched{}, err
 	}
@@ -188,7 +61,7 @@ func launchRows(ctx context.Context, b *bench) ([]Row, error) {
 	highest := 0
 	for range b.times(7, 1) {
 		for i, n := range sizes { // interleaved, for the ratio
-			got, err := launchOnce(ctx, n, 0)
+			got, err := launchOnce(ctx, memstore.New(), n, 0)
 			if err != nil {
 				return nil, err
 			}
@@ -198,7 +71,7 @@ func launchRows(ctx context.Context, b *bench) ([]Row, error) {
 		}
 	}
 	stop()
-	slow, err := launchOnce(ctx, 200, 20*time.Millisecond)
+	slow, err := launchOnce(ctx, memstore.New(), 200, 20*time.Millisecond)
 	if err != nil {
 		return nil, err
 	}
@@ -221,8 +94,68 @@ func launchRows(ctx context.Context, b *bench) ([]Row, error) {
 		What: "  most sessions in flight, counted at the host", Measured: fmt.Sprint(highest),
 		Bar: fmt.Sprintf("≤ %d", launchLimit), Original: "96–99 at limit 10", Missed: highest > launchLimit, Values: map[string]float64{"in_flight": float64(highest)},
 	})
+	durable, err := durableRow(ctx, b)
+	if err != nil {
+		return rows, err
+	}
 	memory, err := memoryRows(ctx, b)
-	return append(rows, memory...), err
+	return append(append(rows, durable), memory...), err
+}
+
+// durableRow is the launch with the store on disk, beside what one flush costs
+// on this disk: launches one after the other wait for a flush each.
+func durableRow(ctx context.Context, b *bench) (Row, error) {
+	stop, err := b.profileCPU("durable")
+	if err != nil {
+		return Row{}, err
+	}
+	defer stop()
+	n := b.times(1000, 100)
+	var each, flushes []time.Duration
+	for round := range b.times(3, 1) {
+		store, _, err := sqlitestore.Open(sqlitestore.Options{Path: filepath.Join(b.temp, fmt.Sprintf("launch-%d", round), "tasks.db"), Log: zerolog.Nop()})
+		if err != nil {
+			return Row{}, err
+		}
+		got, err := launchOnce(ctx, store, n, 0)
+		if err := errors.Join(err, store.Close()); err != nil {
+			return Row{}, err
+		}
+		each = append(each, got.sent/time.Duration(n))
+		took, err := flush(filepath.Join(b.temp, "flush"), 50)
+		if err != nil {
+			return Row{}, err
+		}
+		flushes = append(flushes, took...)
+	}
+	s, f := sorted(each), sorted(flushes)
+	return Row{
+		What:     fmt.Sprintf("  %d with the durable store, per task", n),
+		Measured: fmt.Sprintf("%s until all prompts were sent; one flush of 4 KB to this disk takes %s", s.spread(), show(f.median())), Original: "nothing survives",
+		Values: map[string]float64{"p50_ms": ms(s.median()), "flush_ms": ms(f.median()), "flushes_per_task": float64(s.median()) / float64(f.median())},
+	}, nil
+}
+
+// flush appends pages to a file and returns how long each took to be on disk.
+func flush(path string, pages int) ([]time.Duration, error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	page := make([]byte, 4096)
+	var took []time.Duration
+	for range pages {
+		start := time.Now()
+		if _, err := f.Write(page); err != nil {
+			return nil, err
+		}
+		if err := f.Sync(); err != nil {
+			return nil, err
+		}
+		took = append(took, time.Since(start))
+	}
+	return took, nil
 }
 
 // memoryRows looks at the heap while 5000 tasks exist, ten of them running, and
@@ -232,7 +165,7 @@ func memoryRows(ctx context.Context, b *bench) ([]Row, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	n := b.times(5000, 1000)
-	s, err := newSwarm(ctx, n, 0, true)
+	s, err := newSwarm(ctx, memstore.New(), n, 0, true)
 	if err != nil {
 		return nil, err
 	}
@@ -295,40 +228,4 @@ func heap() float64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapAlloc)
-}
-
-// profileCPU profiles until the returned function is called, if -profile asks.
-func (b *bench) profileCPU(name string) (stop func(), err error) {
-	if b.profiles == "" {
-		return func() {}, nil
-	}
-	f, err := b.profile(name + ".cpu.pprof")
-	if err != nil {
-		return nil, err
-	}
-	if err := pprof.StartCPUProfile(f); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return func() {
-		pprof.StopCPUProfile()
-		_ = f.Close() // twice is harmless
-	}, nil
-}
-
-func (b *bench) profileHeap(name string) error {
-	if b.profiles == "" {
-		return nil
-	}
-	f, err := b.profile(name + ".heap.pprof")
-	if err != nil {
-		return err
-	}
-	return errors.Join(pprof.Lookup("heap").WriteTo(f, 0), f.Close())
-}
-
-func (b *bench) profile(name string) (*os.File, error) {
-	if err := os.MkdirAll(b.profiles, 0o755); err != nil {
-		return nil, err
-	}
-	return os.Create(filepath.Join(b.profiles, name))
 }
