@@ -7,7 +7,7 @@ MODULES := shim/node_modules/.package-lock.json
 GOFILES := go.mod go.sum $(shell find cmd core host rpc -name '*.go')
 TSFILES := shim/build.mjs shim/package.json shim/tsconfig.json $(shell find shim/src -name '*.ts')
 
-.PHONY: build demo test unit shim-test e2e race bench generate lint fuzz cross deps clean help
+.PHONY: build demo test unit shim-test e2e bench record generate lint deps clean help
 
 help:       ## list the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -44,6 +44,9 @@ e2e: build ## the real OpenCode with the real shim and binary
 
 bench: build ## print the performance table
 	$(GO) run ./cmd/sidecar/e2e/bench
+
+record: build ## record testdata/transcripts from the real OpenCode again
+	$(GO) run ./cmd/sidecar/e2e/record
 
 generate: ## write the files that come from the Go sources
 	$(GO) generate ./cmd/sidecar

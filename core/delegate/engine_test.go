@@ -443,8 +443,9 @@ func TestAReloadedWorkspaceInterrupts(t *testing.T) {
 		synctest.Wait()
 		r.host.Interrupt(r.get(other).Session)
 		r.want(r.wait(other), task.Cancelled, "stopped")
+		r.host.Interrupt(r.get(id).Session) // the abort comes first
+		r.sleep(100 * time.Millisecond)
 		r.engine.WorkspaceClosed(dir)
-		r.host.Interrupt(r.get(id).Session)
 		r.want(r.wait(id), task.Interrupted, "reloaded")
 	})
 }

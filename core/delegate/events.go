@@ -52,7 +52,7 @@ func (e *Engine) Event(directory string, ev host.Event) {
 		// Normally UserSpoke has seen it. Older messages are reported whenever
 		// OpenCode adds something to them.
 		p.held = time.Time{}
-	case ev.Type == host.EventPart && ev.Part == "step-finish" && ev.Reason == "stop" && e.headless:
+	case ev.Type == host.EventPart && ev.Part == "step-finish" && ev.Reason != "tool-calls" && ev.Reason != "unknown" && e.headless:
 		p.turnEnding = ev.MessageID
 		e.nudgeLocked(p)
 	case ev.Type == host.EventSessionDeleted:

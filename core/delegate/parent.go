@@ -165,6 +165,12 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 	if err != nil {
 		return
 	}
+	if !noReply && aborted(messages) { // of which there is not always an event
+		e.mu.Lock()
+		p.held = time.Now()
+		e.mu.Unlock()
+		return
+	}
 	// What an earlier try has delivered is told; the rest goes with a new one.
 	var done []task.ID
 	delivered := map[string]bool{"": false}
@@ -238,6 +244,16 @@ func (e *Engine) markTold(ctx context.Context, p *parent, ids []task.ID) {
 			e.log.Error().Err(err).Str("task", string(id)).Msg("delivery not stored")
 		}
 	}
+}
+
+// aborted reports whether the last turn of a session was stopped. One that is
+// stopped between two tries of its provider ends without an error.
+func aborted(messages []host.Message) bool {
+	if len(messages) == 0 {
+		return false
+	}
+	m := messages[len(messages)-1]
+	return m.Error.Aborted() || m.Role == host.Assistant && m.Error == nil && m.Finish == "" && !m.Completed.IsZero()
 }
 
 // lastSpeaker returns the agent and model that a session runs with: a message of

@@ -22,9 +22,18 @@ const (
 	// uncertainLimit ends an uncertain task.
 	uncertainLimit = 10 * time.Minute
 	// stopLimit is how long an abort may take to show.
-	stopLimit = 5 * time.Second
-	// settleLimit is how long after a prompt its turn may still begin.
-	settleLimit = 1500 * time.Millisecond
+	stopLimit = 8 * time.Second
+	// abortAgain is how long an abort is given before it is repeated.
+	abortAgain = 250 * time.Millisecond
+	// promptLimit is how long a prompt under way may hold up the end of its task.
+	promptLimit = 5 * time.Second
+	// settleLimit is how long after a prompt its turn may still begin: 2.2 s were
+	// seen in a fresh instance.
+	settleLimit = 4 * time.Second
+	// partialLimit bounds the last look at what a task that ends badly has written.
+	partialLimit = 3 * time.Second
+	// closeDelay is how much later than its aborts a closing workspace may say so.
+	closeDelay = 300 * time.Millisecond
 	// lookLimit bounds the search for a message of ours.
 	lookLimit = 5 * time.Second
 	// firstLook is the delay of the second look at a session that was idle
@@ -46,10 +55,10 @@ type run struct {
 	ticket     *limit.Ticket
 	lease      *limit.Lease
 	session    string
+	messageID  string  // of the prompt in it
 	ending     *ending // why somebody wants it to end
 	cancel     context.CancelCauseFunc
 	failure    *host.MessageError // what session.error said
-	prompted   bool               // a prompt was sent, perhaps
 	shown      bool               // its turn was seen to run
 	closed     bool               // its workspace was closed while it ran
 	finishing  bool               // one goroutine ends it
@@ -159,20 +168,37 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 		return outcome{state: task.Failed, reason: fmt.Sprintf("its session could not be stored: %v", err)}
 	}
 	e.mu.Lock()
-	r.session, r.prompted = session.ID, true
+	r.session, r.messageID = session.ID, t.MessageID
 	e.bySession[session.ID] = r
 	e.mu.Unlock()
 	poke(e.watch)
 
-	err = e.host.Prompt(ctx, r.directory, host.Prompt{
+	// An abort that overtakes the prompt does nothing, so a prompt under way is
+	// waited for before anybody can stop its session.
+	sending, sent := outlast(ctx, promptLimit)
+	err = e.host.Prompt(sending, r.directory, host.Prompt{
 		Session: session.ID, MessageID: t.MessageID, Agent: t.Agent, Model: t.Model, Text: t.Prompt,
 	})
+	sent()
 	if err != nil && ctx.Err() == nil && !e.arrived(ctx, r.directory, session.ID, t.MessageID) {
 		// Refused, or lost on the way: never sent a second time, and aborted in
 		// case it arrives late.
 		return outcome{state: task.Failed, reason: fmt.Sprintf("OpenCode did not take the prompt: %v", err), stop: true}
 	}
 	return e.supervise(ctx, r, t)
+}
+
+// outlast returns a context that ends limit after ctx does.
+func outlast(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-longer.Done():
+		case <-time.After(limit):
+			cancel()
+		}
+	})
+	return longer, func() { stop(); cancel() }
 }
 
 // supervise waits for proof of the end.
@@ -189,9 +215,10 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 	defer again.Stop()
 
 	var (
-		quiet time.Time // since when it has been idle without an answer
-		delay = firstLook
-		size  int
+		quiet   time.Time // since when it has been idle without an answer
+		stopped time.Time // since when it is known to have been stopped
+		delay   = firstLook
+		size    int
 	)
 	for {
 		silent := false
@@ -223,8 +250,18 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 			continue
 		}
 		v := judge(messages, t.MessageID)
-		if v.state == task.Cancelled && e.closedOf(r) {
-			v.state, v.reason = task.Interrupted, "OpenCode closed or reloaded the workspace while it ran"
+		if v.state == task.Cancelled {
+			// Somebody's stop, or OpenCode closing the workspace, which aborts first
+			// and says so a moment later.
+			if e.closedOf(r) {
+				v.state, v.reason = task.Interrupted, "OpenCode closed or reloaded the workspace while it ran"
+			} else if stopped.IsZero() {
+				stopped = time.Now()
+			}
+			if v.state == task.Cancelled && time.Since(stopped) < closeDelay {
+				again.Reset(closeDelay)
+				continue
+			}
 		}
 		if v.state != "" {
 			return outcome{state: v.state, text: v.text, reason: v.reason}
@@ -304,20 +341,20 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 		return
 	}
 	r.finishing = true
-	session, settle := r.session, time.Duration(0)
-	if r.prompted && !r.shown {
+	session, messageID, settle := r.session, r.messageID, time.Duration(0)
+	if !r.shown {
 		settle = settleLimit
 	}
 	e.mu.Unlock()
 
 	if out.stop && session != "" {
-		if err := e.stopSession(ctx, r.directory, session, settle); err != nil {
+		if err := e.stopSession(ctx, r.directory, session, messageID, settle); err != nil {
 			out.reason += fmt.Sprintf("; that its session stopped is not confirmed (%v)", err)
 		}
 	}
 	t, err := e.store.Get(ctx, r.id)
 	if err == nil && out.text == "" && out.state != task.Completed && session != "" {
-		partial, cancel := context.WithTimeout(ctx, time.Second)
+		partial, cancel := context.WithTimeout(ctx, partialLimit)
 		if messages, err := e.read(partial, r.directory, session, t.MessageID); err == nil {
 			out.text = judge(messages, t.MessageID).text
 		}
@@ -355,38 +392,36 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 	e.log.Debug().Str("task", string(r.id)).Str("state", string(out.state)).Msg("task ended")
 }
 
-// stopSession aborts a session and waits until OpenCode shows it stopped. A
-// prompt that was accepted a moment ago may begin its turn only after the abort,
-// so a session whose turn nobody has seen must stay idle for settle.
-func (e *Engine) stopSession(ctx context.Context, directory, session string, settle time.Duration) error {
+// stopSession aborts a session and waits until OpenCode shows it stopped. An
+// abort that meets the beginning of a turn can be lost, so it is repeated while
+// the session is busy; and a prompt that was accepted a moment ago may begin its
+// turn only after the abort, so unless a turn was seen the session must stay idle
+// for settle, or show that the turn of the prompt messageID has begun and ended.
+func (e *Engine) stopSession(ctx context.Context, directory, session, messageID string, settle time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, stopLimit, fmt.Errorf("still busy after %s", stopLimit))
 	defer cancel()
-	var idle time.Time
-	abort := true
+	var idle, asked time.Time
+	busy := true
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
-		if abort {
+		if busy && time.Since(asked) >= abortAgain {
 			if err := e.host.Abort(ctx, directory, session); host.NotFound(err) {
 				return nil
 			} else if err != nil {
 				return err
 			}
-			abort = false
+			asked = time.Now()
 		}
 		statuses, err := e.host.Statuses(ctx, directory)
 		if err != nil {
 			return err
 		}
-		if _, busy := statuses[session]; busy {
-			if !idle.IsZero() { // its turn has begun after all
-				abort, idle, settle = true, time.Time{}, 0
-			}
-		} else {
-			if idle.IsZero() {
-				idle = time.Now()
-			}
-			if time.Since(idle) >= settle {
-				return nil
-			}
+		if _, busy = statuses[session]; busy {
+			idle, settle = time.Time{}, 0
+		} else if idle.IsZero() {
+			idle = time.Now()
+		}
+		if !busy && (time.Since(idle) >= settle || e.began(ctx, directory, session, messageID)) {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -394,6 +429,16 @@ func (e *Engine) stopSession(ctx context.Context, directory, session string, set
 		case <-time.After(wait):
 		}
 	}
+}
+
+// began reports whether a turn has answered a prompt in any way.
+func (e *Engine) began(ctx context.Context, directory, session, messageID string) bool {
+	messages, err := e.read(ctx, directory, session, messageID)
+	if err != nil {
+		return false
+	}
+	v := judge(messages, messageID)
+	return v.state != "" || v.idle != nil
 }
 
 // read returns the newest messages of a session, back to the one named.

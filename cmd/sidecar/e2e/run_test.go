@@ -34,6 +34,15 @@ func TestRunWaitsForItsBackgroundTasks(t *testing.T) {
 	}
 }
 
+// However a turn ends, its tasks are waited for.
+func TestRunWaitsAfterATurnThatWasCutOff(t *testing.T) {
+	r := newRig(t, nil)
+	res, err := r.RunAndWait(deadline(t, limit), strings.Join([]string{Delegate(true, "@wait 1s", "@say the late result"), "@text cut off", "@finish length"}, "\n"))
+	if err != nil || res.Code != 0 || !strings.Contains(res.Stdout, "the late result") {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
 func TestRunWithoutTasksIsLeftAlone(t *testing.T) {
 	r := newRig(t, nil)
 	res, err := r.RunAndWait(deadline(t, limit), "@say just this")

@@ -150,7 +150,7 @@ func TestServe(t *testing.T) {
 	})
 	for name, test := range map[string]func(*served){
 		"background": background, "synchronous": synchronous, "batch": batch, "cancel": cancel,
-		"child failure": childFailure, "esc": esc, "abort of the parent": abortParent,
+		"child failure": childFailure, "esc": esc, "abort of the parent": abortParent, "abort between two tries": abortRetry,
 		"partial results and lists": partial, "bad arguments": badArguments, "deleted parent": deletedParent,
 	} {
 		t.Run(name, func(t *testing.T) { test(s.in(t)) })
@@ -289,6 +289,39 @@ func abortParent(s *served) {
 	request := s.lastRequest(session)
 	s.contains("what the model read with the user's next message", strings.Join(request.Texts("user"), "\n"), "the late result", "what came out of it?")
 	s.contains("the answer", answer.Text(), "this came out of it")
+}
+
+// abortRetry: a stop while the provider is tried again leaves no error and no event.
+func abortRetry(s *served) {
+	ctx := deadline(s.T, limit)
+	session := s.session()
+	s.prompt(session, Delegate(true, "@gate retried", "@say the late result"), "@say launched")
+	if err := s.PromptAsync(ctx, session, hosttest.Text("@fail 500 times=9 come back later")); err != nil {
+		s.Fatal(err)
+	}
+	if _, err := s.events.Wait(ctx, 0, func(e hosttest.Event) bool {
+		return e.Type == "session.status" && e.Session == session && strings.Contains(string(e.Properties), "retry")
+	}); err != nil {
+		s.Fatal(err)
+	}
+	if err := s.Abort(ctx, session); err != nil {
+		s.Fatal(err)
+	}
+	if err := s.WaitIdle(ctx, session); err != nil {
+		s.Fatal(err)
+	}
+	before := s.turns(session)
+	s.Model.Open("retried")
+	other := s.session()
+	s.prompt(other, Delegate(true, "@wait 500ms", "@say elsewhere"), "@say launched")
+	s.told(other, 1)
+	if n := s.turns(session); n != before {
+		s.Errorf("%d turns nobody asked for", n-before)
+	}
+	if _, err := s.Prompt(ctx, session, hosttest.Text("and now?", "@say now")); err != nil {
+		s.Fatal(err)
+	}
+	s.contains("what the model read with the user's next message", strings.Join(s.lastRequest(session).Texts("user"), "\n"), "the late result", "and now?")
 }
 
 func (s *served) lastRequest(session string) hosttest.Request {

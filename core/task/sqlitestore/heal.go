@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -34,7 +35,11 @@ func (s *Store) heal(ctx context.Context, reason error) {
 	}
 	var found Opened
 	s.broken = s.locked(ctx, func() (err error) {
+		_, gone := os.Stat(s.options.Path)
 		s.db, found, err = s.open(ctx, known)
+		if err == nil && gone != nil {
+			found.Warnings = append(found.Warnings, "The task database "+s.options.Path+" was removed while it was in use. A fresh one was started; earlier tasks are lost.")
+		}
 		return err
 	})
 	if s.broken != nil {
@@ -119,7 +124,8 @@ func quickCheck(ctx context.Context, path string) error {
 func (d *database) salvage(ctx context.Context, aside string) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, salvageLimit)
 	defer cancel()
-	db, err := sql.Open(schemeName, source(aside, "query_only(ON)"))
+	// writable_schema makes SQLite read on in a file that is shorter than it says.
+	db, err := sql.Open(schemeName, source(aside, "query_only(ON)", "cell_size_check(OFF)", "writable_schema(ON)"))
 	if err != nil {
 		return 0, err
 	}

@@ -1,0 +1,208 @@
+package sqlitestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+)
+
+// A folder on a small file system, such as `mount -t tmpfs -o size=2m`, makes
+// the test fill a disk in truth besides.
+const smallDisk = "SQLITESTORE_SMALL_DISK"
+
+func TestAFullDiskRefusesAndLosesNothing(t *testing.T) {
+	disks := map[string]Options{"page limit": {Path: file(t), pragmas: []string{"max_page_count(200)"}}}
+	if folder := os.Getenv(smallDisk); folder != "" {
+		disks["small disk"] = Options{Path: filepath.Join(folder, "tasks.db")}
+	}
+	for name, o := range disks {
+		t.Run(name, func(t *testing.T) {
+			o.Log = zerolog.Nop()
+			s, _, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = s.Close() }()
+			var wg sync.WaitGroup
+			var mu sync.Mutex
+			var accepted []task.Task
+			refused := 0
+			for g := range 16 {
+				wg.Go(func() {
+					for i := range 100 {
+						tk := sample(g*1000 + i)
+						tk.Prompt = strings.Repeat("much text ", 400)
+						err := s.Create(t.Context(), tk)
+						mu.Lock()
+						if err == nil {
+							accepted = append(accepted, tk)
+						} else if refused++; !errors.Is(err, ErrFull) {
+							t.Errorf("Create: %v, want ErrFull", err)
+						}
+						mu.Unlock()
+					}
+				})
+			}
+			wg.Wait()
+			if len(accepted) == 0 || refused == 0 {
+				t.Fatalf("%d accepted, %d refused: nothing was filled", len(accepted), refused)
+			}
+			t.Logf("%d accepted, %d refused", len(accepted), refused)
+			for _, tk := range accepted {
+				if got, err := s.Get(t.Context(), tk.ID); err != nil || got.Prompt != tk.Prompt {
+					t.Fatalf("%s was accepted and lost: %v", tk.ID, err)
+				}
+			}
+			if n, err := s.Forget(t.Context(), task.Query{}, true); n != 0 || err != nil && !errors.Is(err, ErrFull) {
+				t.Errorf("forgot %d open tasks, %v", n, err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			o.pragmas = nil // there is room again
+			if name == "small disk" {
+				return
+			}
+			s = open(t, o.Path)
+			create(t, s, sample(999_999))
+			if n := count(t, s); n != len(accepted)+1 {
+				t.Errorf("%d tasks, want %d", n, len(accepted)+1)
+			}
+		})
+	}
+}
+
+func TestACallerMayGiveUp(t *testing.T) {
+	s := open(t, file(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Create(ctx, sample(1)); !errors.Is(err, context.Canceled) {
+		t.Errorf("Create: %v", err)
+	}
+	create(t, s, sample(2))
+
+	// One whose ctx ends while the writer is at work.
+	ctx, cancel = context.WithCancel(t.Context())
+	inside, goOn := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := s.Update(ctx, sample(2).ID, sample(2).Fence(), func(x *task.Task) {
+			close(inside)
+			<-goOn
+			x.State = task.Running
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("Update: %v", err)
+		}
+	})
+	<-inside
+	cancel()
+	wg.Wait()
+	close(goOn)
+	create(t, s, sample(3)) // comes after it
+	if got, err := s.Get(t.Context(), sample(2).ID); err != nil || got.State != task.Running {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestAPanicInAChangeIsItsCallers(t *testing.T) {
+	s := open(t, file(t))
+	create(t, s, sample(1))
+	func() {
+		defer func() {
+			if got := recover(); got != "oh" {
+				t.Errorf("recovered %v", got)
+			}
+		}()
+		_, _ = s.Update(t.Context(), sample(1).ID, sample(1).Fence(), func(x *task.Task) { panic("oh") })
+	}()
+	create(t, s, sample(2))
+}
+
+func TestCloseAnswersAll(t *testing.T) {
+	path := file(t)
+	s := open(t, path)
+	stored := make([]bool, 500)
+	var wg sync.WaitGroup
+	for i := range stored {
+		wg.Go(func() {
+			err := s.Create(t.Context(), sample(i))
+			stored[i] = err == nil
+			if err != nil && !errors.Is(err, ErrClosed) {
+				t.Errorf("Create: %v", err)
+			}
+		})
+		if i == 250 {
+			wg.Go(func() {
+				if err := s.Close(); err != nil {
+					t.Errorf("Close: %v", err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if _, err := os.Stat(path + "-wal"); err == nil {
+		t.Error("Close left the log behind")
+	}
+	s = open(t, path)
+	for i, want := range stored {
+		if _, err := s.Get(t.Context(), sample(i).ID); (err == nil) != want {
+			t.Errorf("task %d: acknowledged %v, then %v", i, want, err)
+		}
+	}
+}
+
+func TestReadersSeeWholeStates(t *testing.T) {
+	s := open(t, file(t))
+	var writers, readers sync.WaitGroup
+	done := make(chan struct{})
+	for g := range 4 {
+		writers.Go(func() {
+			for i := range 50 {
+				if err := live(t.Context(), s, sample(g*1000+i), fmt.Sprint("answer ", i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		readers.Go(func() {
+			for {
+				page, err := s.List(t.Context(), task.Query{Worktree: "/w", Limit: 1000, Texts: true})
+				if err != nil {
+					t.Error(err)
+				}
+				totals := map[task.State]int{}
+				for _, tk := range page.Tasks {
+					totals[tk.State]++
+					if (tk.State == task.Completed) != (tk.Result != "") {
+						t.Errorf("%s is %s with result %q", tk.ID, tk.State, tk.Result)
+					}
+				}
+				for state, n := range totals {
+					if page.Totals[state] != n {
+						t.Errorf("%d tasks are %s, the totals say %d", n, state, page.Totals[state])
+					}
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
+	writers.Wait()
+	close(done)
+	readers.Wait()
+	if err := s.Checkpoint(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
