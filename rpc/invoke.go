@@ -109,6 +109,9 @@ func (c *Conn) call(ctx context.Context, method string, p, result any) error {
 	if err != nil {
 		return err
 	}
+	if ctx.Err() != nil { // the peer need not begin what nobody waits for
+		return ended(ctx, method)
+	}
 	id, ch, err := c.calls.add()
 	if err != nil {
 		return err

@@ -147,6 +147,9 @@ func (a *app) Initialized(h wire.HostInfo) {
 	if h.Mode == "run" {
 		a.tasks.Headless()
 	}
+	if h.Restarts > 0 {
+		a.tasks.Respawned()
+	}
 }
 
 // Open opens a workspace with its options.

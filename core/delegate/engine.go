@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -91,6 +92,8 @@ type Engine struct {
 	parents   map[string]*parent
 	ready     []*run    // hold a slot, wait for a goroutine
 	nudged    []*parent // may have something to be told
+	orphaned  []string  // directories in which an earlier sidecar left tasks running
+	respawned bool
 	lineage   map[string]origin
 	agents    map[string]agentList
 }
@@ -112,6 +115,10 @@ func (e *Engine) WorkspaceOpened(directory string, s Settings) {
 	defer e.mu.Unlock()
 	e.settings[directory] = s
 	delete(e.closed, directory)
+	if e.respawned {
+		e.orphaned = append(e.orphaned, directory)
+		poke(e.signal)
+	}
 	for _, p := range e.parents {
 		if p.directory == directory {
 			e.nudgeLocked(p)
@@ -154,14 +161,17 @@ func (e *Engine) Run(ctx context.Context) {
 		case <-e.signal:
 		}
 		e.mu.Lock()
-		ready, nudged := e.ready, e.nudged
-		e.ready, e.nudged = nil, nil
+		ready, nudged, orphaned := e.ready, e.nudged, e.orphaned
+		e.ready, e.nudged, e.orphaned = nil, nil, nil
 		e.mu.Unlock()
 		for _, r := range ready {
 			wg.Go(func() { e.play(ctx, r) })
 		}
 		for _, p := range nudged {
-			wg.Go(func() { e.serve(ctx, p) })
+			wg.Go(func() { e.guard("tell", func() { e.serve(ctx, p) }) })
+		}
+		for _, directory := range orphaned {
+			wg.Go(func() { e.guard("sweep", func() { e.sweep(ctx, directory) }) })
 		}
 	}
 }
@@ -186,6 +196,7 @@ func (e *Engine) WorkspaceClosed(directory string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed[directory] = true
+	delete(e.agents, directory)
 	for _, r := range e.runs {
 		if r.directory == directory {
 			r.closed = true
@@ -199,6 +210,11 @@ func (e *Engine) WorkspaceGone(ctx context.Context, directory string) error {
 }
 
 func (e *Engine) stopAll(ctx context.Context, reason string, which func(*run) bool) error {
+	// The end has to be stored in time, whether the sessions stop or not.
+	until := time.Now().Add(stopLimit)
+	if deadline, ok := ctx.Deadline(); ok {
+		until = deadline.Add(-time.Until(deadline) / 4)
+	}
 	e.mu.Lock()
 	var runs []*run
 	for _, r := range e.runs {
@@ -208,7 +224,7 @@ func (e *Engine) stopAll(ctx context.Context, reason string, which func(*run) bo
 	}
 	e.mu.Unlock()
 	for _, r := range runs {
-		e.end(ctx, r, &ending{state: task.Interrupted, reason: reason})
+		e.end(ctx, r, &ending{state: task.Interrupted, reason: reason, until: until})
 	}
 	for i, r := range runs {
 		select {
@@ -218,6 +234,16 @@ func (e *Engine) stopAll(ctx context.Context, reason string, which func(*run) bo
 		}
 	}
 	return nil
+}
+
+// guard keeps a bug in one task's affairs from ending all the others.
+func (e *Engine) guard(what string, work func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			e.log.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("a bug in " + what)
+		}
+	}()
+	work()
 }
 
 // poke puts a token into a signal channel.

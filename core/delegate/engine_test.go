@@ -482,7 +482,7 @@ func TestALostAcknowledgementIsNoSecondPrompt(t *testing.T) {
 	play(t, 3, after(time.Second), func(t *testing.T, r *rig) {
 		prompts := 0
 		inner := r.host
-		r.engine.host = lossy{inner, &prompts}
+		r.through(lossy{inner, &prompts})
 		got := r.wait(r.launch("x"))
 		r.want(got, task.Completed, "answer")
 		prompt := inner.History(got.Session)[0]

@@ -28,6 +28,9 @@ func (e *Engine) Event(directory string, ev host.Event) {
 		r.touch()
 		r.shown = r.shown || ev.Type == host.EventPart || ev.Type == host.EventSessionStatus && ev.Status != "idle" ||
 			ev.Type == host.EventMessage && ev.Role == host.Assistant
+		if ev.Type == host.EventPart {
+			r.closed = false // it works again, or still
+		}
 		switch {
 		case ev.Type == host.EventSessionIdle,
 			ev.Type == host.EventSessionStatus && ev.Status == "idle",
@@ -48,6 +51,7 @@ func (e *Engine) Event(directory string, ev host.Event) {
 		e.nudgeLocked(p)
 	case ev.Type == host.EventSessionError && ev.Error.Aborted():
 		p.held = time.Now()
+		poke(p.bell)
 	case ev.Type == host.EventMessage && ev.Role == host.User && !p.ours(ev.MessageID) && ev.Created.After(p.held):
 		// Normally UserSpoke has seen it. Older messages are reported whenever
 		// OpenCode adds something to them.
@@ -57,6 +61,7 @@ func (e *Engine) Event(directory string, ev host.Event) {
 		e.nudgeLocked(p)
 	case ev.Type == host.EventSessionDeleted:
 		p.deleted = true
+		poke(p.bell)
 		e.nudgeLocked(p)
 	}
 }
@@ -88,7 +93,7 @@ func (e *Engine) poll(ctx context.Context) {
 		}
 		var wg sync.WaitGroup
 		for directory := range directories {
-			wg.Go(func() { e.look(ctx, directory) })
+			wg.Go(func() { e.guard("look", func() { e.look(ctx, directory) }) })
 		}
 		wg.Wait()
 		interval = min(interval*3/2, pollSlow)

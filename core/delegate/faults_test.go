@@ -18,7 +18,7 @@ import (
 // a parent turn with >32 steps: agent and model of the wake
 func TestALongTurnsWakeKeepsAgentAndModel(t *testing.T) {
 	play(t, 5, after(time.Second), func(t *testing.T, r *rig) {
-		r.engine.host = padded{r.host, r.main}
+		r.through(padded{r.host, r.main})
 		r.wait(r.launch("1"))
 		r.sleep(10 * time.Second)
 		w := r.wakes()
@@ -59,11 +59,11 @@ func TestATellThatIsCutOffIsNotRepeated(t *testing.T) {
 		r.wait(id)
 		r.sleep(10 * time.Second)
 		ctx, cancel := context.WithCancel(t.Context())
-		r.engine.host = cutPrompt{r.host, cancel}
+		r.through(cutPrompt{r.host, cancel})
 		r.engine.UserSpoke(ctx, r.main, "msg_person")
 		r.host.SetBusy(r.main, true)
 		r.host.Say(r.main, "msg_person", "hi")
-		r.engine.host = padded{r.host, r.main}
+		r.through(padded{r.host, r.main})
 		r.host.SetBusy(r.main, false)
 		r.sleep(20 * time.Second)
 		if len(r.wakes()) != 1 {
@@ -163,9 +163,9 @@ func TestAHeldTurnThatIsCutOffLosesNoResult(t *testing.T) {
 			t.Fatalf("%d continuations", len(w))
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		r.engine.host = cutPrompt{r.host, cancel}
+		r.through(cutPrompt{r.host, cancel})
 		r.engine.Transform(ctx, r.main, w[0].ID)
-		r.engine.host = r.host
+		r.through(r.host)
 		// the model answered without results; the turn ends
 		r.engine.Event(dir, host.Event{Type: host.EventPart, Session: r.main, MessageID: "msg_a2", Part: "step-finish", Reason: "stop"})
 		r.sleep(time.Second)
@@ -219,7 +219,7 @@ func TestAnAbortBetweenLookAndPromptIsRespected(t *testing.T) {
 		r.host.SetBusy(r.main, true)
 		r.wait(r.launch("1"))
 		r.sleep(time.Minute)
-		r.engine.host = slowStatus{r.host}
+		r.through(slowStatus{r.host})
 		r.host.SetBusy(r.main, false) // idle first
 		time.Sleep(time.Millisecond)
 		r.engine.Event(dir, host.Event{Type: host.EventSessionError, Session: r.main, Error: &host.MessageError{Name: "MessageAbortedError"}})
@@ -291,7 +291,7 @@ func (l lateTurn) Prompt(ctx context.Context, d string, p host.Prompt) error {
 }
 func TestACancelBeforeTheTurnBeginsStopsIt(t *testing.T) {
 	play(t, 5, child(fake.Reply{Hang: true}), func(t *testing.T, r *rig) {
-		r.engine.host = lateTurn{r.host}
+		r.through(lateTurn{r.host})
 		id := r.launch("1")
 		synctest.Wait()
 		got, _ := r.engine.Cancel(t.Context(), id, "x")
@@ -325,6 +325,139 @@ func TestAStopTellsNobody(t *testing.T) {
 		}
 		if d := time.Since(start) - time.Minute; d > 2*time.Second {
 			t.Errorf("5,000 tasks took %s to end", d)
+		}
+	})
+}
+
+// lateWake takes the first wake only after its call has timed out.
+type lateWake struct {
+	*fake.OpenCode
+	main  string
+	tries *atomic.Int32
+}
+
+func (l lateWake) Prompt(ctx context.Context, d string, p host.Prompt) error {
+	if p.Session != l.main || l.tries.Add(1) > 1 {
+		return l.OpenCode.Prompt(ctx, d, p)
+	}
+	time.AfterFunc(70*time.Second, func() { _ = l.OpenCode.Prompt(context.Background(), d, p) })
+	time.Sleep(60 * time.Second)
+	return errors.New("no answer within 1m0s")
+}
+
+func TestAWakeThatArrivesLateIsNoSecondTurn(t *testing.T) {
+	play(t, 5, after(time.Second), func(t *testing.T, r *rig) {
+		r.through(lateWake{r.host, r.main, new(atomic.Int32)})
+		r.wait(r.launch("1"))
+		r.sleep(3 * time.Minute)
+		if n := len(r.wakes()); n != 1 {
+			t.Errorf("%d messages, want one", n)
+		}
+	})
+}
+
+// swallow accepts wakes that name an agent, and stores nothing: as OpenCode does
+// when the agent is gone.
+type swallow struct {
+	*fake.OpenCode
+	main string
+}
+
+func (l swallow) Prompt(ctx context.Context, d string, p host.Prompt) error {
+	if p.Session == l.main && p.Agent != "" {
+		return nil
+	}
+	return l.OpenCode.Prompt(ctx, d, p)
+}
+
+func TestAWakeThatWasSwallowedGoesWithoutItsAgent(t *testing.T) {
+	play(t, 5, after(time.Second), func(t *testing.T, r *rig) {
+		r.through(swallow{r.host, r.main})
+		id := r.launch("1")
+		r.wait(id)
+		r.sleep(time.Second)
+		if r.get(id).Told {
+			t.Error("marked told although nothing was stored")
+		}
+		r.sleep(time.Minute)
+		if w := r.wakes(); len(w) != 1 || !r.get(id).Told {
+			t.Errorf("%d messages, told %v", len(w), r.get(id).Told)
+		}
+	})
+}
+
+// panicky has a bug in the way of one task.
+type panicky struct{ *fake.OpenCode }
+
+func (p panicky) CreateSession(ctx context.Context, d string, n host.NewSession) (host.Session, error) {
+	if n.Agent == "explore" {
+		panic("boom")
+	}
+	return p.OpenCode.CreateSession(ctx, d, n)
+}
+
+func TestABugInOneTaskEndsThatTaskOnly(t *testing.T) {
+	play(t, 5, after(time.Second), func(t *testing.T, r *rig) {
+		r.through(panicky{r.host})
+		other := r.launch("1")
+		bad, err := r.engine.Launch(t.Context(), Spec{Directory: dir, Worktree: dir, Parent: r.main, Agent: "explore", Prompt: "x", Background: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.want(r.wait(bad.ID), task.Failed, "a bug of the sidecar")
+		r.want(r.wait(other), task.Completed, "answer")
+	})
+}
+
+func TestAnAbortReleasesAHeldTurnAtOnce(t *testing.T) {
+	play(t, 5, child(fake.Reply{Hang: true}), func(t *testing.T, r *rig) {
+		r.engine.Headless()
+		r.host.SetBusy(r.main, true)
+		r.launch("x")
+		synctest.Wait()
+		r.engine.Event(dir, host.Event{Type: host.EventPart, Session: r.main, MessageID: "a1", Part: "step-finish", Reason: "stop"})
+		synctest.Wait()
+		start := time.Now()
+		time.AfterFunc(50*time.Millisecond, func() {
+			r.engine.Event(dir, host.Event{Type: host.EventSessionError, Session: r.main, Error: &host.MessageError{Name: "MessageAbortedError"}})
+		})
+		r.hold(r.wakes()[0].ID)
+		if d := time.Since(start); d > 60*time.Millisecond {
+			t.Errorf("released %s after the start, the abort came after 50ms", d)
+		}
+	})
+}
+
+// What a sidecar that crashed left running is stopped by the next one.
+func TestTasksOfACrashedSidecarAreStopped(t *testing.T) {
+	play(t, 5, child(fake.Reply{Hang: true}), func(t *testing.T, r *rig) {
+		mine := r.launch("mine")
+		synctest.Wait()
+		start := func(metadata map[string]string) string {
+			s, err := r.host.CreateSession(t.Context(), dir, host.NewSession{Parent: r.main, Metadata: metadata})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.host.Prompt(t.Context(), dir, host.Prompt{Session: s.ID, MessageID: "msg_" + s.ID, Text: "x"}); err != nil {
+				t.Fatal(err)
+			}
+			return s.ID
+		}
+		lost, person := start(map[string]string{taskKey: "task_12345678"}), start(nil)
+		r.engine.Respawned()
+		r.configure(func(*Settings) {})
+		r.sleep(time.Second)
+		busy, err := r.host.Statuses(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id, want := range map[string]bool{lost: false, person: true, r.get(mine).Session: true} {
+			if _, got := busy[id]; got != want {
+				t.Errorf("%s is busy: %v, want %v", id, got, want)
+			}
+		}
+		if w := r.wakes(); len(w) != 1 || !strings.Contains(w[0].Text(), "task_12345678") {
+			t.Errorf("the parent got %d messages", len(w))
 		}
 	})
 }

@@ -3,6 +3,7 @@ package delegate
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,6 +30,38 @@ type rig struct {
 	limits *limit.Limiter
 	store  task.Store
 	main   string // a session that a person opened
+	way    way
+}
+
+// through has the engine call h from now on: the fake, or something around it.
+func (r *rig) through(h Host) { r.way.Store(&h) }
+
+// way is a Host that can be exchanged while it is used.
+type way struct{ atomic.Pointer[Host] }
+
+func (w *way) to() Host { return *w.Load() }
+
+func (w *way) CreateSession(ctx context.Context, d string, n host.NewSession) (host.Session, error) {
+	return w.to().CreateSession(ctx, d, n)
+}
+func (w *way) Session(ctx context.Context, d, id string) (host.Session, error) {
+	return w.to().Session(ctx, d, id)
+}
+func (w *way) Prompt(ctx context.Context, d string, p host.Prompt) error {
+	return w.to().Prompt(ctx, d, p)
+}
+func (w *way) Abort(ctx context.Context, d, id string) error { return w.to().Abort(ctx, d, id) }
+func (w *way) Messages(ctx context.Context, d, id string, n int) ([]host.Message, error) {
+	return w.to().Messages(ctx, d, id, n)
+}
+func (w *way) Statuses(ctx context.Context, d string) (map[string]host.Status, error) {
+	return w.to().Statuses(ctx, d)
+}
+func (w *way) Agents(ctx context.Context, d string) ([]host.Agent, error) {
+	return w.to().Agents(ctx, d)
+}
+func (w *way) Toast(ctx context.Context, d string, t host.Toast) error {
+	return w.to().Toast(ctx, d, t)
 }
 
 // play runs test in a bubble with an engine whose agents may run max at a time.
@@ -41,7 +74,8 @@ func play(t *testing.T, max int, answer func(host.Prompt, host.Session) fake.Rep
 			t.Fatal(err)
 		}
 		r := &rig{T: t, host: fake.New(answer), limits: limits, store: memstore.New()}
-		r.engine = New(r.store, r.host, limits, zerolog.New(zerolog.NewTestWriter(t)))
+		r.through(r.host)
+		r.engine = New(r.store, &r.way, limits, zerolog.New(zerolog.NewTestWriter(t)))
 		r.configure(func(s *Settings) { s.MaxOpen = 100_000 })
 		r.host.Emit = r.engine.Event
 		r.main = r.host.Open(dir)

@@ -42,23 +42,24 @@ func (e *Engine) continueTurn(ctx context.Context, p *parent) {
 	if o, err := e.originOf(ctx, p.directory, p.session); err != nil || o.depth > 0 {
 		return
 	}
-	messages, err := e.host.Messages(ctx, p.directory, p.session, recent)
 	if len(ids) > 0 {
+		messages, err := e.host.Messages(ctx, p.directory, p.session, recent)
 		e.tell(ctx, p, ids, messages, err, false)
 		return
 	}
-	if err != nil {
-		e.log.Warn().Err(err).Str("session", p.session).Msg("turn not continued")
-		return
-	}
+	// The message must be there before the session is idle, so nothing is asked first.
 	prompt := host.Prompt{Session: p.session, MessageID: e.ids.Next(), Synthetic: true, Text: continuation(open)}
-	prompt.Agent, prompt.Model = lastSpeaker(messages)
 	e.mu.Lock()
+	prompt.Agent, prompt.Model = p.agent, p.model
 	p.remember(prompt.MessageID)
 	p.holding = prompt.MessageID
 	e.mu.Unlock()
-	if err := e.host.Prompt(ctx, p.directory, prompt); err != nil {
-		e.log.Warn().Err(err).Str("session", p.session).Msg("turn not continued")
+	err := e.host.Prompt(ctx, p.directory, prompt)
+	if err != nil && !e.arrived(ctx, p.directory, p.session, prompt.MessageID) { // a known id is safe to repeat
+		err = e.host.Prompt(ctx, p.directory, prompt)
+	}
+	if err != nil {
+		e.log.Error().Err(err).Str("session", p.session).Msg("the turn could not be continued, so its tasks end with it")
 	}
 }
 
@@ -85,6 +86,9 @@ func (e *Engine) Transform(ctx context.Context, session, messageID string) (add 
 	e.mu.Unlock()
 	tasks := e.untold(ctx, p, ids)
 	if len(tasks) == 0 {
+		e.mu.Lock()
+		p.holding = ""
+		e.mu.Unlock()
 		return append(add, Append{messageID, "No background task is left."}), false
 	}
 	result := Append{messageID, digest(tasks)}

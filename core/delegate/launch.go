@@ -23,6 +23,7 @@ type Spec struct {
 	// does ("" outside a tool call): the child uses that message's model unless
 	// its agent has one of its own.
 	Parent, Message string
+	ParentAgent     string // the agent that asks
 	Agent           string
 	Description     string
 	Prompt          string
@@ -106,6 +107,11 @@ func (e *Engine) launch(ctx context.Context, s Spec, settings Settings) (task.Ta
 	if from.depth+1 > settings.MaxDepth {
 		return task.Task{}, fmt.Errorf("%w: this session is %d levels deep already, maxDepth is %d", ErrRefused, from.depth, settings.MaxDepth)
 	}
+	e.mu.Lock()
+	if p := e.parents[s.Parent]; asked.ID != "" && s.ParentAgent != "" {
+		p.agent, p.model = s.ParentAgent, asked
+	}
+	e.mu.Unlock()
 	model := agent.Model
 	if model.ID == "" {
 		model = asked

@@ -26,7 +26,12 @@ type parent struct {
 	serving bool // a goroutine serves it
 	again   bool // and has more to do
 
-	sent []string // ids of our newest messages in it
+	sent   []string // ids of our newest messages in it
+	missed int      // tries in a row that OpenCode did not store
+
+	// agent and model are those of the message that asked last.
+	agent string
+	model host.Model
 
 	// Headless only. turnEnding is the assistant message whose turn is about to
 	// end, continued the last one that a continuation was sent for, and holding
@@ -165,56 +170,100 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 	if err != nil {
 		return
 	}
-	if !noReply && aborted(messages) { // of which there is not always an event
+	if at := abortedAt(messages); !noReply && !at.IsZero() { // of which there is not always an event
 		e.mu.Lock()
-		p.held = time.Now()
+		p.held = at
 		e.mu.Unlock()
 		return
 	}
-	// What an earlier try has delivered is told; the rest goes with a new one.
-	var done []task.ID
-	delivered := map[string]bool{"": false}
-	tasks = slices.DeleteFunc(tasks, func(t task.Task) bool {
-		if _, asked := delivered[t.WakeID]; !asked {
-			delivered[t.WakeID] = e.arrived(ctx, p.directory, p.session, t.WakeID)
-		}
-		if delivered[t.WakeID] {
-			done = append(done, t.ID)
-		}
-		return delivered[t.WakeID]
-	})
-	e.markTold(ctx, p, done)
+	id, tasks := e.batch(ctx, p, tasks)
 	if len(tasks) == 0 {
 		return
 	}
-	id := e.ids.Next()
 	for _, t := range tasks {
+		if t.WakeID == id {
+			continue
+		}
 		if _, err := e.store.Update(ctx, t.ID, t.Fence(), func(t *task.Task) { t.WakeID = id }); err != nil {
 			e.log.Error().Err(err).Str("task", string(t.ID)).Msg("wake not stored, so not sent")
 			return
 		}
 	}
-	prompt := host.Prompt{Session: p.session, MessageID: id, NoReply: noReply, Synthetic: true}
-	prompt.Text, done = digest(tasks), nil
-	prompt.Agent, prompt.Model = lastSpeaker(messages)
+	prompt := host.Prompt{Session: p.session, MessageID: id, NoReply: noReply, Synthetic: true, Text: digest(tasks)}
 	e.mu.Lock()
+	if p.missed == 0 { // else OpenCode may no longer know them, and swallows such a prompt
+		prompt.Agent, prompt.Model = lastSpeaker(messages)
+	}
 	p.remember(id)
-	open, toasts := p.open, e.configLocked(p.directory).Toasts
+	open, toasts := p.open, e.configLocked(p.directory).Toasts && !noReply
 	unwanted := !noReply && (!p.held.IsZero() || p.deleted || e.stopped) // since we first looked
 	e.mu.Unlock()
 	if unwanted {
 		return
 	}
-	if err := e.host.Prompt(ctx, p.directory, prompt); err != nil && !e.arrived(ctx, p.directory, p.session, id) {
+	err = e.host.Prompt(ctx, p.directory, prompt)
+	// Accepted is not stored: a prompt with an agent that is gone is swallowed.
+	if !e.arrives(ctx, p.directory, p.session, id) {
 		e.log.Warn().Err(err).Str("session", p.session).Msg("parent not told yet")
+		e.mu.Lock()
+		p.missed++
+		e.mu.Unlock()
 		return
 	}
-	for _, t := range tasks {
-		done = append(done, t.ID)
-	}
-	e.markTold(ctx, p, done)
+	e.mu.Lock()
+	p.missed = 0
+	p.again = p.again || len(p.outbox) > len(tasks)
+	e.mu.Unlock()
+	e.markTold(ctx, p, idsOf(tasks))
 	if toasts {
 		_ = e.host.Toast(ctx, p.directory, toast(tasks, open)) // a toast is a courtesy
+	}
+}
+
+// batch picks the tasks that go with one message, and its id. What an earlier
+// try has delivered is told; what it may still deliver goes again under the same
+// id, for which OpenCode starts no second turn; the rest goes with a new one.
+func (e *Engine) batch(ctx context.Context, p *parent, tasks []task.Task) (id string, chosen []task.Task) {
+	tried := map[string][]task.Task{}
+	for _, t := range tasks {
+		tried[t.WakeID] = append(tried[t.WakeID], t)
+	}
+	for wake, together := range tried {
+		switch {
+		case wake == "":
+		case e.arrived(ctx, p.directory, p.session, wake):
+			e.markTold(ctx, p, idsOf(together))
+		default:
+			id, chosen = wake, together
+		}
+	}
+	if len(chosen) > 0 {
+		return id, chosen
+	}
+	return e.ids.Next(), tried[""]
+}
+
+func idsOf(tasks []task.Task) []task.ID {
+	ids := make([]task.ID, len(tasks))
+	for i, t := range tasks {
+		ids[i] = t.ID
+	}
+	return ids
+}
+
+// arrives waits a moment for a prompt of ours to be stored.
+func (e *Engine) arrives(ctx context.Context, directory, session, messageID string) bool {
+	for wait := 25 * time.Millisecond; ; wait *= 2 {
+		if e.arrived(ctx, directory, session, messageID) {
+			return true
+		}
+		if wait > time.Second || ctx.Err() != nil {
+			return false
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
 	}
 }
 
@@ -246,14 +295,20 @@ func (e *Engine) markTold(ctx context.Context, p *parent, ids []task.ID) {
 	}
 }
 
-// aborted reports whether the last turn of a session was stopped. One that is
-// stopped between two tries of its provider ends without an error.
-func aborted(messages []host.Message) bool {
-	if len(messages) == 0 {
-		return false
+// abortedAt returns when the last turn of a session was stopped, zero if it was
+// not. One that is stopped between two tries of its provider ends without an
+// error; messages that were queued behind it stay without an answer.
+func abortedAt(messages []host.Message) time.Time {
+	for _, m := range slices.Backward(messages) {
+		if m.Role != host.Assistant {
+			continue
+		}
+		if m.Error.Aborted() || m.Error == nil && m.Finish == "" {
+			return m.Completed
+		}
+		break
 	}
-	m := messages[len(messages)-1]
-	return m.Error.Aborted() || m.Role == host.Assistant && m.Error == nil && m.Finish == "" && !m.Completed.IsZero()
+	return time.Time{}
 }
 
 // lastSpeaker returns the agent and model that a session runs with: a message of

@@ -75,7 +75,7 @@ func TestAWakeWhoseAcknowledgementIsLostIsNotRepeated(t *testing.T) {
 	play(t, 5, after(time.Second), func(t *testing.T, r *rig) {
 		prompts := -1 // the child's prompt goes through, the wake's answer is lost
 		inner := r.host
-		r.engine.host = lossy{inner, &prompts}
+		r.through(lossy{inner, &prompts})
 		r.wait(r.launch("1"))
 		r.sleep(time.Minute)
 		if n := len(r.wakes()); n != 1 {

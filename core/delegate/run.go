@@ -68,6 +68,7 @@ type run struct {
 type ending struct {
 	state  task.State
 	reason string
+	until  time.Time // the end has to be stored by then; zero for no hurry
 }
 
 func (e *ending) Error() string { return e.reason }
@@ -116,6 +117,8 @@ type outcome struct {
 	reason string
 	// stop is set when the session may still be at work and must be aborted.
 	stop bool
+	// until is when the wait for that ends, zero for the usual limits.
+	until time.Time
 }
 
 // play takes one attempt from its slot to its end.
@@ -129,9 +132,10 @@ func (e *Engine) play(ctx context.Context, r *run) {
 	if why != nil {
 		cancel(why)
 	}
-	out := e.attempt(runCtx, r)
+	out := outcome{state: task.Failed, reason: "a bug of the sidecar ended it; the log has the details", stop: true}
+	e.guard("task "+string(r.id), func() { out = e.attempt(runCtx, r) })
 	if why, ok := errors.AsType[*ending](context.Cause(runCtx)); ok && out.state != task.Completed {
-		out.state, out.reason, out.stop = why.state, why.reason, true
+		out.state, out.reason, out.stop, out.until = why.state, why.reason, true, why.until
 	} else if ctx.Err() != nil && out.state == "" {
 		out.state, out.reason = task.Interrupted, "the sidecar ended"
 	}
@@ -151,13 +155,16 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 		return outcome{state: task.Failed, reason: fmt.Sprintf("the task could not be stored as running: %v", err)}
 	}
 	r.touch()
+	if ctx.Err() != nil {
+		return outcome{}
+	}
 	rules, err := e.childRules(ctx, r)
 	if err != nil { // without them the child could do what its parent may not
 		return outcome{state: task.Failed, reason: fmt.Sprintf("the permissions of its parent could not be read: %v", err)}
 	}
 	session, err := e.host.CreateSession(ctx, r.directory, host.NewSession{
 		Parent: t.Parent, Title: title(t), Agent: t.Agent,
-		Metadata:   map[string]string{"opencode-sidecar.task": string(t.ID)},
+		Metadata:   map[string]string{taskKey: string(t.ID)},
 		Permission: rules,
 	})
 	if err != nil {
@@ -347,14 +354,19 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 	}
 	e.mu.Unlock()
 
+	looking, done := ctx, context.CancelFunc(func() {})
+	if !out.until.IsZero() {
+		looking, done = context.WithDeadlineCause(ctx, out.until, errors.New("the time to shut down was up"))
+	}
+	defer done()
 	if out.stop && session != "" {
-		if err := e.stopSession(ctx, r.directory, session, messageID, settle); err != nil {
+		if err := e.stopSession(looking, r.directory, session, messageID, settle); err != nil {
 			out.reason += fmt.Sprintf("; that its session stopped is not confirmed (%v)", err)
 		}
 	}
 	t, err := e.store.Get(ctx, r.id)
 	if err == nil && out.text == "" && out.state != task.Completed && session != "" {
-		partial, cancel := context.WithTimeout(ctx, partialLimit)
+		partial, cancel := context.WithTimeout(looking, partialLimit)
 		if messages, err := e.read(partial, r.directory, session, t.MessageID); err == nil {
 			out.text = judge(messages, t.MessageID).text
 		}
@@ -401,20 +413,32 @@ func (e *Engine) stopSession(ctx context.Context, directory, session, messageID 
 	ctx, cancel := context.WithTimeoutCause(ctx, stopLimit, fmt.Errorf("still busy after %s", stopLimit))
 	defer cancel()
 	var idle, asked time.Time
-	busy := true
+	busy, failures := true, 0
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
+		var err error
 		if busy && time.Since(asked) >= abortAgain {
-			if err := e.host.Abort(ctx, directory, session); host.NotFound(err) {
+			if err = e.host.Abort(ctx, directory, session); host.NotFound(err) {
 				return nil
-			} else if err != nil {
+			} else if err == nil {
+				asked = time.Now()
+			}
+		}
+		var statuses map[string]host.Status
+		if err == nil {
+			statuses, err = e.host.Statuses(ctx, directory)
+		}
+		if err != nil {
+			if failures++; failures == 3 {
 				return err
 			}
-			asked = time.Now()
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(wait):
+				continue
+			}
 		}
-		statuses, err := e.host.Statuses(ctx, directory)
-		if err != nil {
-			return err
-		}
+		failures = 0
 		if _, busy = statuses[session]; busy {
 			idle, settle = time.Time{}, 0
 		} else if idle.IsZero() {

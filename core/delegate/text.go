@@ -99,7 +99,11 @@ func digest(tasks []task.Task) string {
 	} else {
 		fmt.Fprintf(&b, "%d background tasks have ended.", len(tasks))
 	}
-	for _, t := range tasks {
+	for i, t := range tasks {
+		if b.Len() > digestAll {
+			fmt.Fprintf(&b, "\n\nand %d more; list_tasks shows them.", len(tasks)-i)
+			break
+		}
 		b.WriteString("\n\n")
 		b.WriteString(report(t, min(digestEach, max(200, digestAll-b.Len()))))
 	}

@@ -111,7 +111,7 @@ func (s toolset) delegate(ctx context.Context, c tool.Call, a taskArgs) (tool.Re
 		return tool.Result{}, err
 	}
 	spec := Spec{
-		Directory: w.Directory, Worktree: w.Worktree, Parent: c.SessionID, Message: c.MessageID,
+		Directory: w.Directory, Worktree: w.Worktree, Parent: c.SessionID, ParentAgent: c.Agent, Message: c.MessageID,
 		Agent: a.Agent, Description: a.Description, Prompt: a.Prompt, Group: a.GroupID, Background: a.Background,
 	}
 	if a.Background {
@@ -146,7 +146,7 @@ func (s toolset) delegateBatch(ctx context.Context, c tool.Call, a batchArgs) (t
 	launched := 0
 	for i, item := range a.Tasks {
 		t, err := s.engine.Launch(ctx, Spec{
-			Directory: w.Directory, Worktree: w.Worktree, Parent: c.SessionID, Message: c.MessageID,
+			Directory: w.Directory, Worktree: w.Worktree, Parent: c.SessionID, ParentAgent: c.Agent, Message: c.MessageID,
 			Agent: item.Agent, Description: item.Description, Prompt: item.Prompt, Group: a.GroupID, Background: true,
 		})
 		if err != nil {
@@ -169,6 +169,9 @@ func (s toolset) delegateBatch(ctx context.Context, c tool.Call, a batchArgs) (t
 }
 
 func (s toolset) result(ctx context.Context, c tool.Call, a idArgs) (tool.Result, error) {
+	if err := s.within(ctx, c, a.TaskID); err != nil {
+		return tool.Result{}, err
+	}
 	v, err := s.engine.Get(ctx, task.ID(a.TaskID))
 	if err != nil {
 		return tool.Result{}, s.explain(a.TaskID, err)
@@ -247,7 +250,10 @@ func standing(v *View) string {
 	return ""
 }
 
-func (s toolset) cancel(ctx context.Context, _ tool.Call, a idArgs) (tool.Result, error) {
+func (s toolset) cancel(ctx context.Context, c tool.Call, a idArgs) (tool.Result, error) {
+	if err := s.within(ctx, c, a.TaskID); err != nil {
+		return tool.Result{}, err
+	}
 	t, err := s.engine.Cancel(ctx, task.ID(a.TaskID), "cancelled with cancel_task")
 	if err != nil {
 		return tool.Result{}, s.explain(a.TaskID, err)
@@ -276,6 +282,22 @@ func (s toolset) agents(ctx context.Context, c tool.Call, _ noArgs) (tool.Result
 		lines = append(lines, line)
 	}
 	return tool.Result{Title: fmt.Sprintf("%d agents", len(agents)), Output: strings.Join(lines, "\n")}, nil
+}
+
+// within refuses tasks of other worktrees: a model sees only those of its own.
+func (s toolset) within(ctx context.Context, c tool.Call, id string) error {
+	w, err := s.where(c)
+	if err != nil {
+		return err
+	}
+	t, err := s.engine.store.Get(ctx, task.ID(id))
+	if err == nil && t.Worktree != w.Worktree {
+		err = task.ErrNotFound
+	}
+	if err != nil {
+		return s.explain(id, err)
+	}
+	return nil
 }
 
 func (s toolset) explain(id string, err error) error {
