@@ -13,10 +13,11 @@ import (
 
 func TestAKillLosesNothingThatWasAcknowledged(t *testing.T) {
 	path := file(t)
-	acknowledged := map[task.ID]string{}
+	total := 0
 	for round := range 20 {
 		p := play(t, "write", path, fmt.Sprint(round*100_000))
-		for range 1 + rand.IntN(80) {
+		acknowledged := map[task.ID]string{}
+		for range 1 + rand.IntN(300) {
 			did, id, _ := strings.Cut(p.hear(t), " ")
 			acknowledged[task.ID(id)] = did
 		}
@@ -40,6 +41,9 @@ func TestAKillLosesNothingThatWasAcknowledged(t *testing.T) {
 				t.Fatalf("round %d: %s was acknowledged as %s: %+v, %v", round, id, did, got, err)
 			}
 		}
+		if total += len(acknowledged); count(t, s) < total {
+			t.Errorf("round %d: tasks of earlier rounds are missing", round)
+		}
 		if err := quickCheck(t.Context(), path); err != nil {
 			t.Errorf("round %d: %v", round, err)
 		}
@@ -47,7 +51,7 @@ func TestAKillLosesNothingThatWasAcknowledged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d tasks acknowledged in 20 rounds", len(acknowledged))
+	t.Logf("%d tasks acknowledged in 20 rounds", total)
 }
 
 func TestProcessesMayOpenFirstAllAtOnce(t *testing.T) {

@@ -45,9 +45,25 @@ func query(t *testing.T, path, statement string, into ...any) {
 	}
 }
 
-func damage(t *testing.T, path, where string) {
+// damage overwrites a file from one percentage of its length to another.
+func damage(t *testing.T, path string, from, to int64) {
 	t.Helper()
-	if err := play(t, "scribble", path, where).cmd.Wait(); err != nil {
+	info, err := os.Stat(path)
+	if err == nil {
+		size := info.Size() / 100
+		err = play(t, "scribble", path, fmt.Sprint(from*size, to*size)).cmd.Wait()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damageLeaf overwrites a page in the middle of the tasks.
+func damageLeaf(t *testing.T, path string) {
+	t.Helper()
+	var page int
+	query(t, path, "SELECT pageno FROM dbstat WHERE name = 'tasks' AND pagetype = 'leaf' ORDER BY path LIMIT 1 OFFSET 15", &page)
+	if err := play(t, "scribble", path, fmt.Sprint((page-1)*4096, page*4096)).cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -68,9 +84,9 @@ func TestADamagedFileIsSetAside(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, true},
-		"first page":  {func(t *testing.T, path string) { damage(t, path, "0 1") }, false},
-		"last pages":  {func(t *testing.T, path string) { damage(t, path, "95 100") }, true},
-		"all but one": {func(t *testing.T, path string) { damage(t, path, "1 100") }, false},
+		"first page":  {func(t *testing.T, path string) { damage(t, path, 0, 1) }, false},
+		"last pages":  {func(t *testing.T, path string) { damage(t, path, 95, 100) }, true},
+		"all but one": {func(t *testing.T, path string) { damage(t, path, 1, 100) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filled(t)
@@ -133,7 +149,7 @@ func TestDamageInTheMiddle(t *testing.T) {
 			if c.before != nil {
 				c.before(t, path)
 			}
-			damage(t, path, "50 53")
+			damageLeaf(t, path)
 			warned := make(chan string, 1)
 			s, found, err := Open(Options{Path: path, Log: zerolog.Nop(), Warn: func(text string) { warned <- text }})
 			if err != nil || found.SetAside != "" {
@@ -158,7 +174,7 @@ func TestDamageInTheMiddle(t *testing.T) {
 func TestAllWhoHaveADamagedFileOpenMoveOn(t *testing.T) {
 	path := filled(t)
 	a, b := open(t, path), open(t, path)
-	damage(t, path, "50 53")
+	damageLeaf(t, path)
 	for i := range full {
 		if _, err := a.Get(t.Context(), sample(i).ID); err != nil && !errors.Is(err, task.ErrNotFound) {
 			t.Fatal(err)

@@ -68,6 +68,10 @@ func connect(ctx context.Context, path string, extra []string) (_ *database, err
 	if err := migrate(ctx, d.conn, path); err != nil {
 		return nil, err
 	}
+	// From here on the writer waits in its own way: see begin.
+	if _, err := d.conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
+		return nil, err
+	}
 	if d.read, err = sql.Open(schemeName, source(path, "query_only(ON)", "cache_size(-512)")); err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func quickCheck(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	var verdict string
 	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (d *database) salvage(ctx context.Context, aside string) (n int, err error)
 	if err != nil {
 		return 0, err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	low := int64(1) << 62
 	n, err = d.copyTasks(ctx, db, "WHERE seq < ? ORDER BY seq DESC", &low)
 	if err == nil || !damaged(err) {

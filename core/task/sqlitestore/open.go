@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,6 +48,8 @@ type Store struct {
 	options Options
 	owners  string       // the folder of the owners' locks
 	use     *flock.Flock // shared by all who have the database open
+	turn    *flock.Flock // shared by the writers that wait; only the writer uses it
+	last    time.Time    // of the writer's last transaction
 
 	signal chan struct{} // tells the writer to look at the queue; holds one token
 	stop   context.CancelFunc
@@ -77,7 +80,7 @@ func Open(o Options) (*Store, Opened, error) {
 	}
 	o.Path = path
 	s := &Store{
-		options: o, owners: path + ".owners", use: newLock(path + ".use"),
+		options: o, owners: path + ".owners", use: newLock(path + ".use"), turn: newLock(path + ".turn"),
 		signal: make(chan struct{}, 1),
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -87,7 +90,7 @@ func Open(o Options) (*Store, Opened, error) {
 		return err
 	}); err != nil {
 		stop()
-		s.use.Close()
+		release(s.use)
 		return nil, Opened{}, fmt.Errorf("opening the task database: %w", err)
 	}
 	s.stop = stop
@@ -99,6 +102,9 @@ func Open(o Options) (*Store, Opened, error) {
 
 func newLock(path string) *flock.Flock { return flock.New(path, flock.SetPermissions(0o600)) }
 
+// release gives a lock up, as closing its file does in any case.
+func release(lock *flock.Flock) { _ = lock.Close() }
+
 // locked runs f while this process alone, on this machine, may open, migrate or
 // set aside the database. Simultaneous first opens fail without.
 func (s *Store) locked(ctx context.Context, f func() error) error {
@@ -106,7 +112,7 @@ func (s *Store) locked(ctx context.Context, f func() error) error {
 		return err
 	}
 	lock := newLock(s.options.Path + ".lock")
-	defer lock.Close()
+	defer release(lock)
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	if _, err := lock.TryLockContext(ctx, 2*time.Millisecond); err != nil {
@@ -166,16 +172,30 @@ func (s *Store) enter() (unclean bool, err error) {
 	return unclean, s.use.RLock()
 }
 
+const asideMark = ".damaged-"
+
 // setAside renames a damaged database and what belongs to it. Other processes
 // that have it open notice at their next write.
 func setAside(path string, why error) (string, error) {
-	aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000")
+	aside := path + asideMark + time.Now().UTC().Format("20060102T150405.000")
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", fmt.Errorf("the task database is damaged (%w) and could not be set aside: %w", why, err)
 		}
 	}
 	return aside, nil
+}
+
+// removeAside deletes all that setAside has kept.
+func removeAside(path string) error {
+	folder, name := filepath.Split(path)
+	entries, err := os.ReadDir(folder)
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), name+asideMark) {
+			err = errors.Join(err, os.Remove(filepath.Join(folder, entry.Name())))
+		}
+	}
+	return err
 }
 
 // Close answers the writes that were queued before it, refuses later ones, and
@@ -197,5 +217,7 @@ func (s *Store) Close() error {
 		s.db.close()
 		s.db, s.broken = nil, ErrClosed
 	}
-	return s.use.Close()
+	release(s.turn)
+	release(s.use)
+	return nil
 }

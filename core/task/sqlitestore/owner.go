@@ -53,7 +53,7 @@ func (s *Store) DeadOwners(ctx context.Context) (dead []string, err error) {
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
+		defer func() { _ = rows.Close() }()
 		owners = nil
 		for rows.Next() {
 			var owner string
@@ -116,7 +116,7 @@ func tryOwner(path string) (*flock.Flock, error) {
 		lock := newLock(path)
 		ok, err := lock.TryLock()
 		if err != nil || !ok {
-			lock.Close()
+			release(lock)
 			return nil, err
 		}
 		mine, err := lock.Stat()
@@ -125,7 +125,7 @@ func tryOwner(path string) (*flock.Flock, error) {
 				return lock, nil
 			}
 		}
-		lock.Close()
+		release(lock)
 		if err != nil {
 			return nil, err
 		}
@@ -135,5 +135,5 @@ func tryOwner(path string) (*flock.Flock, error) {
 // dropOwner removes the lock's file while it is held, then gives it up.
 func dropOwner(lock *flock.Flock) {
 	_ = os.Remove(lock.Path()) // Windows refuses; the file then stays, unlocked
-	lock.Close()
+	release(lock)
 }

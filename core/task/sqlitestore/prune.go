@@ -31,7 +31,8 @@ func (s *Store) Prune(ctx context.Context, olderThan time.Duration) (int, error)
 
 // Forget erases what the ended tasks that match q contain, and returns how many
 // there were: with rows the tasks themselves, without only prompts and results,
-// for which Erased then stands. q.Limit is ignored. What it erases is
+// for which Erased then stands. q.Limit is ignored. A query without any filter
+// also deletes the damaged files that were set aside. What it erases is
 // overwritten in the database and gone from its log when it returns; an error
 // with ErrBusy after the erasing means that the log could not be emptied yet.
 func (s *Store) Forget(ctx context.Context, q task.Query, rows bool) (int, error) {
@@ -43,6 +44,9 @@ func (s *Store) Forget(ctx context.Context, q task.Query, rows bool) (int, error
 		commands = []string{"UPDATE prompts" + erase, "UPDATE results" + erase}
 	}
 	n, err := s.sweepTasks(ctx, f, commands...)
+	if err == nil && plain(q) && q.Worktree == "" && len(q.States) == 0 {
+		err = removeAside(s.options.Path)
+	}
 	if err == nil {
 		err = s.Checkpoint(ctx)
 	}
@@ -66,7 +70,7 @@ func (s *Store) sweepTasks(ctx context.Context, f *filter, commands ...string) (
 			if err != nil {
 				return err
 			}
-			defer rows.Close()
+			defer func() { _ = rows.Close() }()
 			for rows.Next() {
 				var seq int64
 				if err := rows.Scan(&seq); err != nil {
@@ -111,6 +115,10 @@ func (s *Store) sweepTasks(ctx context.Context, f *filter, commands ...string) (
 // log. ErrBusy if a reader of another process held on to it for five seconds.
 func (s *Store) Checkpoint(ctx context.Context) error {
 	return s.do(ctx, true, func(ctx context.Context, d *database) error {
+		if _, err := d.exec(ctx, "PRAGMA busy_timeout = 5000"); err != nil {
+			return err
+		}
+		defer func() { _, _ = d.exec(ctx, "PRAGMA busy_timeout = 0") }()
 		var busy, frames, moved int
 		if err := d.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved); err != nil {
 			return err

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
@@ -46,6 +49,24 @@ func TestPruneDeletesOnlyWhatNobodyWaitsFor(t *testing.T) {
 	query(t, s.options.Path, "SELECT (SELECT count(*) FROM prompts) + (SELECT count(*) FROM results)", &texts)
 	if texts != 4 {
 		t.Errorf("%d texts left of 4 tasks", texts)
+	}
+}
+
+func TestForgettingAllDeletesWhatWasSetAside(t *testing.T) {
+	path := filled(t)
+	overwrite(t, path, strings.Repeat("garbage that holds a secret ", 1000))
+	s, found, err := Open(Options{Path: path, Log: zerolog.Nop()})
+	if err != nil || found.SetAside == "" {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	defer s.Close()
+	for _, worktree := range []string{"/w", ""} {
+		if _, err := s.Forget(t.Context(), task.Query{Worktree: worktree}, false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(found.SetAside); (worktree == "") != errors.Is(err, os.ErrNotExist) {
+			t.Errorf("forgetting worktree %q: %v", worktree, err)
+		}
 	}
 }
 

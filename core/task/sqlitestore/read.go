@@ -148,7 +148,7 @@ func totals(ctx context.Context, tx *sql.Tx, q task.Query) (map[task.State]int, 
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	totals := map[task.State]int{}
 	for rows.Next() {
 		var state string
@@ -171,7 +171,7 @@ func newest(ctx context.Context, tx *sql.Tx, q task.Query) ([]task.Task, error) 
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var tasks []task.Task
 	for rows.Next() {
 		_, r, err := scan(rows, q.Texts)

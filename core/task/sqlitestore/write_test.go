@@ -167,7 +167,7 @@ func TestReadersSeeWholeStates(t *testing.T) {
 	done := make(chan struct{})
 	for g := range 4 {
 		writers.Go(func() {
-			for i := range 50 {
+			for i := range 20 {
 				if err := live(t.Context(), s, sample(g*1000+i), fmt.Sprint("answer ", i)); err != nil {
 					t.Error(err)
 				}
@@ -175,7 +175,7 @@ func TestReadersSeeWholeStates(t *testing.T) {
 		})
 		readers.Go(func() {
 			for {
-				page, err := s.List(t.Context(), task.Query{Worktree: "/w", Limit: 1000, Texts: true})
+				page, err := s.List(t.Context(), task.Query{Worktree: "/w", Limit: 100, Texts: true})
 				if err != nil {
 					t.Error(err)
 				}

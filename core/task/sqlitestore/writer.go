@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
@@ -160,9 +163,10 @@ func (s *Store) try(ctx context.Context, batch []*write) (answers []error, err e
 		err := batch[0].do(ctx, d)
 		return []error{err}, err
 	}
-	if _, err := d.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if err := s.begin(ctx, d); err != nil {
 		return nil, fmt.Errorf("%w: %w", errBegin, err)
 	}
+	defer func() { s.last = time.Now() }()
 	answers = make([]error, len(batch))
 	for i, w := range batch {
 		if w.ctx.Err() != nil {
@@ -183,3 +187,38 @@ func (s *Store) try(ctx context.Context, batch []*write) (answers []error, err e
 	}
 	return answers, nil
 }
+
+const (
+	patience = 5 * time.Second
+	// A waiting process looks every retry; one that has just written gives way
+	// for longer than that, so that it is seen.
+	retry   = 500 * time.Microsecond
+	giveWay = 1500 * time.Microsecond
+)
+
+// begin starts a transaction once no other process has one. SQLite's own way to
+// wait, ever longer sleeps, starves whoever competes with a busy writer for
+// seconds. Here who waits holds a lock that says so, and who has just written
+// lets it go first.
+func (s *Store) begin(ctx context.Context, d *database) error {
+	if time.Since(s.last) < giveWay {
+		if nobody, err := s.turn.TryLock(); err == nil && !nobody {
+			pause(giveWay)
+		}
+		_ = s.turn.Unlock()
+	}
+	_, err := d.exec(ctx, "BEGIN IMMEDIATE")
+	if code(err) != sqlite3.SQLITE_BUSY {
+		return err
+	}
+	defer s.turn.Unlock()
+	for start := time.Now(); code(err) == sqlite3.SQLITE_BUSY && time.Since(start) < patience; {
+		_, _ = s.turn.TryRLock() // fails while somebody looks who waits
+		pause(retry)
+		_, err = d.exec(ctx, "BEGIN IMMEDIATE")
+	}
+	return err
+}
+
+// pause is for what no condition announces: what another process does.
+func pause(d time.Duration) { <-time.After(d) }
