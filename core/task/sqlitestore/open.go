@@ -72,7 +72,9 @@ var _ task.Store = (*Store)(nil)
 // Open opens the database, creating or migrating it, and starts its writer,
 // which Close joins. It fails with a *NewerError if a newer release has migrated
 // the file; with any error the caller can go on with tasks in memory. A damaged
-// file is no error: it is set aside, and Opened says so.
+// file is no error: it is set aside, and Opened says so. Open looks at the ends
+// of every tree only; after an unclean end, and once a week, the whole file is
+// read in the background.
 func Open(o Options) (*Store, Opened, error) {
 	path, err := filepath.Abs(o.Path)
 	if err != nil {
@@ -91,7 +93,7 @@ func Open(o Options) (*Store, Opened, error) {
 	}); err != nil {
 		stop()
 		release(s.use)
-		return nil, Opened{}, fmt.Errorf("opening the task database: %w", err)
+		return nil, Opened{}, fmt.Errorf("opening the task database: %w", explain(err))
 	}
 	s.stop = stop
 	// The driver starts a goroutine for each statement whose ctx can end.
