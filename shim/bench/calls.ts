@@ -38,6 +38,7 @@ export async function calls({ echo, echoEnv, times, rounds }: Config): Promise<R
   const results = await interleaved({
     "list_tasks, 50 tasks": tool(full),
     "list_tasks, no tasks": tool(empty),
+    "tool/call of it, by the peer alone": () => peer.request("tool/call", { workspace: empty.id, tool: "list_tasks", args: {}, ...context(), abort: undefined } as never),
     "task/list, 50 tasks": () => peer.request("task/list", { workspace: full.id }),
     "ping": () => peer.request("ping", { payload }),
     "ping, size of 50 tasks": () => peer.request("ping", { payload: output }),
