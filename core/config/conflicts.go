@@ -34,7 +34,7 @@ func Conflicts(first, other Options) []Warning {
 
 // same compares two values; no map is the same as an empty one.
 func same(a, b reflect.Value) bool {
-	if m, ok := a.Interface().(map[string]int); ok {
+	if m, ok := reflect.TypeAssert[map[string]int](a); ok {
 		return maps.Equal(m, b.Interface().(map[string]int))
 	}
 	return a.Interface() == b.Interface()

@@ -29,7 +29,7 @@ func Schema() []byte {
 		s := o.schema()
 		s.Description = o.meaning()
 		s.Default = defaultJSON(defaults.Field(o.index))
-		if d, ok := defaults.Field(o.index).Interface().(time.Duration); ok {
+		if d, ok := reflect.TypeAssert[time.Duration](defaults.Field(o.index)); ok {
 			s.Examples = []any{formatDuration(d), d.Milliseconds()}
 		}
 		if len(o.example) > 0 {

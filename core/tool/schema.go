@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -98,10 +99,8 @@ func checkType(t reflect.Type, where string, outer ...reflect.Type) error {
 	if t == reflect.TypeFor[json.RawMessage]() {
 		return nil
 	}
-	for _, o := range outer {
-		if o == t {
-			return fmt.Errorf("%s: the type %s holds itself", where, t)
-		}
+	if slices.Contains(outer, t) {
+		return fmt.Errorf("%s: the type %s holds itself", where, t)
 	}
 	for _, method := range []reflect.Type{reflect.TypeFor[json.Unmarshaler](), reflect.TypeFor[encoding.TextUnmarshaler]()} {
 		if t.Kind() != reflect.Interface && (t.Implements(method) || reflect.PointerTo(t).Implements(method)) {

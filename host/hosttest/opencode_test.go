@@ -148,7 +148,7 @@ func testTools(ctx context.Context, t *testing.T, s serving) {
 func testFailure(ctx context.Context, t *testing.T, s serving) {
 	got := s.prompt(ctx, t, s.session(ctx, t), "@fail 400 no such thing")
 	e := got.Info.Error
-	if e == nil || e.Name != "APIError" || e.Data.StatusCode != 400 || e.Data.Message != "no such thing" {
+	if e == nil || e.Name != "APIError" || e.Data.StatusCode != http.StatusBadRequest || e.Data.Message != "no such thing" {
 		t.Errorf("error %+v", e)
 	}
 	if got := s.prompt(ctx, t, s.session(ctx, t), "@say cut\n@finish length"); got.Info.Finish != "length" || got.Text() != "cut" {
@@ -171,7 +171,7 @@ func testRetries(ctx context.Context, t *testing.T, s serving) {
 		t.Errorf("answer %+v", got)
 	}
 	got := s.prompt(ctx, t, id, "@tag broken\n@fail 500 retry=5ms broken")
-	if e := got.Info.Error; e == nil || e.Data.StatusCode != 500 {
+	if e := got.Info.Error; e == nil || e.Data.StatusCode != http.StatusInternalServerError {
 		t.Errorf("error %+v", e)
 	}
 	if n := s.model.Load("broken").Total; n != 6 {

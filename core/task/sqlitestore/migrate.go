@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 )
 
 // applicationID marks the file as ours ("ocsc").
@@ -87,12 +88,13 @@ func migrate(ctx context.Context, c *sql.Conn, path string) error {
 	if version == len(steps) {
 		return nil
 	}
-	script := "BEGIN IMMEDIATE;"
+	var script strings.Builder
+	script.WriteString("BEGIN IMMEDIATE;")
 	for _, step := range steps[version:] {
-		script += step
+		script.WriteString(step)
 	}
-	script += fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;", applicationID, len(steps))
-	if _, err := c.ExecContext(ctx, script); err != nil {
+	script.WriteString(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;", applicationID, len(steps)))
+	if _, err := c.ExecContext(ctx, script.String()); err != nil {
 		_, _ = c.ExecContext(ctx, "ROLLBACK")
 		return fmt.Errorf("migrating from schema %d to %d: %w", version, len(steps), err)
 	}

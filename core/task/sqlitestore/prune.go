@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
@@ -66,7 +67,7 @@ func (s *Store) sweepTasks(ctx context.Context, f *filter, commands ...string) (
 		var seqs []int64
 		if err := s.reading(ctx, func(tx *sql.Tx) error {
 			seqs = nil
-			rows, err := tx.QueryContext(ctx, query, append(f.args[:len(f.args):len(f.args)], last, pruneBatch)...)
+			rows, err := tx.QueryContext(ctx, query, append(slices.Clip(f.args), last, pruneBatch)...)
 			if err != nil {
 				return err
 			}

@@ -170,7 +170,7 @@ func (s *Store) try(ctx context.Context, batch []*write) (answers []error, err e
 	answers = make([]error, len(batch))
 	for i, w := range batch {
 		if w.ctx.Err() != nil {
-			answers[i] = context.Cause(w.ctx) // nobody waits any more
+			answers[i] = context.Cause(w.ctx) //nolint:contextcheck // the writer's own context is not the caller's: nobody waits any more
 			continue
 		}
 		err := w.do(ctx, d)
@@ -211,7 +211,7 @@ func (s *Store) begin(ctx context.Context, d *database) error {
 	if code(err) != sqlite3.SQLITE_BUSY {
 		return err
 	}
-	defer s.turn.Unlock()
+	defer func() { _ = s.turn.Unlock() }()
 	for start := time.Now(); code(err) == sqlite3.SQLITE_BUSY && time.Since(start) < patience; {
 		_, _ = s.turn.TryRLock() // fails while somebody looks who waits
 		pause(retry)

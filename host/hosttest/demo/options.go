@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -66,7 +67,7 @@ func parseOptions(args []string, env func(string) string, out io.Writer) (option
 	flags.BoolVar(&o.keep, "keep", false, "")
 	flags.DurationVar(&o.timeout, "timeout", 0, "")
 	if err := flags.Parse(args); err != nil {
-		if err == flag.ErrHelp {
+		if errors.Is(err, flag.ErrHelp) {
 			fmt.Fprint(out, help)
 		}
 		return o, err

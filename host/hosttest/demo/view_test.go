@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,9 +27,7 @@ func event(kind, session string, properties dict) hosttest.Event {
 
 func message(session, role, id string, more dict) hosttest.Event {
 	info := dict{"id": id, "role": role, "time": dict{"created": 1_000}}
-	for k, v := range more {
-		info[k] = v
-	}
+	maps.Copy(info, more)
 	return event("message.updated", session, dict{"info": info})
 }
 

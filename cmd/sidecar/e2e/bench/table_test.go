@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,7 +79,7 @@ func TestEndingInARecording(t *testing.T) {
 	if err != nil || proof != 5*time.Millisecond || wake != 10*time.Millisecond {
 		t.Errorf("proof %v, wake %v, %v", proof, wake, err)
 	}
-	if _, _, err := r.ending("other", "parent"); err != errNoIdle {
+	if _, _, err := r.ending("other", "parent"); !errors.Is(err, errNoIdle) {
 		t.Errorf("a child nobody heard of: %v", err)
 	}
 }

@@ -91,8 +91,11 @@ func recordScene(ctx context.Context, s scene) (text, checkout string, err error
 	if s.play == nil {
 		mode = "opencode run"
 		result, err := rig.RunAndWait(ctx, strings.Join(s.prompt, "\n"))
-		if err != nil || result.Code != 0 {
-			return "", "", fmt.Errorf("opencode run: %v, exit code %d\n%s", err, result.Code, result.Stderr)
+		if err != nil {
+			return "", "", fmt.Errorf("opencode run: %w", err)
+		}
+		if result.Code != 0 {
+			return "", "", fmt.Errorf("opencode run: exit code %d\n%s", result.Code, result.Stderr)
 		}
 	} else if err := perform(ctx, s, rig, raw); err != nil {
 		return "", "", err
