@@ -107,10 +107,15 @@ func (b *bench) script(ctx context.Context, part string, config map[string]any, 
 	if err != nil {
 		return err
 	}
+	// Tasks that an earlier part has stored are none of this one's.
+	state, err := os.MkdirTemp(b.temp, "state-")
+	if err != nil {
+		return err
+	}
 	cmd := exec.CommandContext(ctx, b.opencode, bundle, part, string(input))
 	cmd.Dir = b.temp
 	cmd.Env = []string{
-		"BUN_BE_BUN=1", "PATH=" + os.Getenv("PATH"), "HOME=" + b.temp, "XDG_STATE_HOME=" + filepath.Join(b.temp, "state"),
+		"BUN_BE_BUN=1", "PATH=" + os.Getenv("PATH"), "HOME=" + b.temp, "XDG_STATE_HOME=" + state,
 		"OPENCODE_SIDECAR_BIN=" + b.binary,
 	}
 	var stdout, stderr bytes.Buffer
