@@ -257,8 +257,8 @@ func TestEscCancelsASynchronousTaskOnly(t *testing.T) {
 		var sync task.ID
 		go func() {
 			time.Sleep(10 * time.Second)
-			_, views, _ := r.views()
-			sync = views[0].ID
+			page, _ := r.engine.List(r.Context(), task.Query{Limit: 1})
+			sync = page.Tasks[0].ID
 			esc()
 		}()
 		_, err := r.engine.Delegate(ctx, Spec{Directory: dir, Worktree: dir, Parent: r.main, Agent: "general", Prompt: "sync"})
@@ -269,14 +269,6 @@ func TestEscCancelsASynchronousTaskOnly(t *testing.T) {
 		r.want(r.get(sync), task.Cancelled, "the user stopped")
 		r.want(r.wait(background), task.Completed, "answer to background")
 	})
-}
-
-func (r *rig) views() (int, []View, map[task.State]int) {
-	views, totals, err := r.engine.List(r.Context(), task.Query{Limit: 50})
-	if err != nil {
-		r.Fatal(err)
-	}
-	return len(views), views, totals
 }
 
 // Compat defect 6: a synchronous task always took five minutes.

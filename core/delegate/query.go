@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
 
@@ -23,7 +24,7 @@ func (e *Engine) Get(ctx context.Context, id task.ID) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	v := View{Task: t, Position: e.position(id)}
+	v := View{Task: t, Position: e.Position(id)}
 	if t.State == task.Running && t.Session != "" {
 		if messages, err := e.read(ctx, t.Directory, t.Session, t.MessageID); err == nil {
 			v.Partial = judge(messages, t.MessageID).text
@@ -33,26 +34,16 @@ func (e *Engine) Get(ctx context.Context, id task.ID) (View, error) {
 }
 
 // List returns the newest tasks that match and the totals of all that do.
-func (e *Engine) List(ctx context.Context, q task.Query) ([]View, map[task.State]int, error) {
-	page, err := e.store.List(ctx, q)
-	if err != nil {
-		return nil, nil, err
-	}
-	views := make([]View, len(page.Tasks))
-	for i := range page.Tasks {
-		views[i].Task = page.Tasks[i]
-		if views[i].State == task.Pending {
-			views[i].Position = e.position(views[i].ID)
-		}
-	}
-	return views, page.Totals, nil
+func (e *Engine) List(ctx context.Context, q task.Query) (task.Page, error) {
+	return e.store.List(ctx, q)
 }
 
-func (e *Engine) position(id task.ID) int {
+// Position returns a task's place in the queue from 1, 0 if it does not wait.
+func (e *Engine) Position(id task.ID) int {
 	e.mu.Lock()
 	r := e.runs[id]
-	var ticket interface{ Position() int }
-	if r != nil && r.ticket != nil && r.lease == nil {
+	var ticket *limit.Ticket
+	if r != nil && r.lease == nil {
 		ticket = r.ticket
 	}
 	e.mu.Unlock()
@@ -88,16 +79,16 @@ func (e *Engine) Cancel(ctx context.Context, id task.ID, reason string) (task.Ta
 	return t, err
 }
 
-// Wait returns a task once it has ended, limit has passed (0 is no limit) or ctx
+// Wait returns a task once it has ended, within has passed (0 is no limit) or ctx
 // has ended, as it then stands. Only an ended ctx is an error.
-func (e *Engine) Wait(ctx context.Context, id task.ID, limit time.Duration) (task.Task, error) {
+func (e *Engine) Wait(ctx context.Context, id task.ID, within time.Duration) (task.Task, error) {
 	e.mu.Lock()
 	r := e.runs[id]
 	e.mu.Unlock()
 	if r != nil {
 		var expired <-chan time.Time
-		if limit > 0 {
-			timer := time.NewTimer(limit)
+		if within > 0 {
+			timer := time.NewTimer(within)
 			defer timer.Stop()
 			expired = timer.C
 		}

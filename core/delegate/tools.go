@@ -186,7 +186,7 @@ func (s toolset) result(ctx context.Context, c tool.Call, a idArgs) (tool.Result
 		}
 		return out, nil
 	}
-	out.Output = heading(v.Task) + standing(&v)
+	out.Output = heading(v.Task) + standing(&v.Task, v.Position)
 	if v.Partial != "" {
 		out.Output += "\nIts output so far:\n" + v.Partial
 	}
@@ -206,14 +206,14 @@ func (s toolset) list(ctx context.Context, c tool.Call, a listArgs) (tool.Result
 	default:
 		q.States = []task.State{task.State(a.Status)}
 	}
-	views, totals, err := s.engine.List(ctx, q)
+	page, err := s.engine.List(ctx, q)
 	if err != nil {
 		return tool.Result{}, err
 	}
-	b := make([]byte, 0, 128*(len(views)+1))
+	b := make([]byte, 0, 128*(len(page.Tasks)+1))
 	all := 0
 	for _, state := range task.States() {
-		if n := totals[state]; n > 0 {
+		if n := page.Totals[state]; n > 0 {
 			if all > 0 {
 				b = append(b, ", "...)
 			}
@@ -224,27 +224,32 @@ func (s toolset) list(ctx context.Context, c tool.Call, a listArgs) (tool.Result
 	if all == 0 {
 		return tool.Result{Title: "0 tasks", Output: "No tasks."}, nil
 	}
-	if all > len(views) {
-		b = fmt.Appendf(b, "; the newest %d:", len(views))
+	if all > len(page.Tasks) {
+		b = fmt.Appendf(b, "; the newest %d:", len(page.Tasks))
 	} else {
 		b = append(b, ':')
 	}
-	for i := range views {
-		v := &views[i]
-		b = append(appendHeading(append(b, '\n'), &v.Task), standing(v)...)
-		if v.Error != "" {
-			b = append(append(b, ": "...), firstLine(v.Error, 120)...)
+	for i := range page.Tasks {
+		t := &page.Tasks[i]
+		b = appendHeading(append(b, '\n'), t)
+		if t.State == task.Pending {
+			b = append(b, standing(t, s.engine.Position(t.ID))...)
+		} else {
+			b = append(b, standing(t, 0)...)
+		}
+		if t.Error != "" {
+			b = append(append(b, ": "...), firstLine(t.Error, 120)...)
 		}
 	}
 	return tool.Result{Title: fmt.Sprintf("%d tasks", all), Output: string(b)}, nil
 }
 
 // standing adds what the state alone does not say.
-func standing(v *View) string {
+func standing(t *task.Task, position int) string {
 	switch {
-	case v.Position > 0:
-		return fmt.Sprintf(", place %d in the queue", v.Position)
-	case v.Uncertain:
+	case position > 0:
+		return fmt.Sprintf(", place %d in the queue", position)
+	case t.Uncertain:
 		return ", uncertain: OpenCode shows neither work nor an answer"
 	}
 	return ""

@@ -53,15 +53,15 @@ func registerTasks(r *rpc.Router, d Deps) {
 			}
 			q.Worktree = w.Worktree
 		}
-		views, totals, err := d.Tasks.List(ctx, q)
+		page, err := d.Tasks.List(ctx, q)
 		if err != nil {
 			return wire.TaskListResult{}, err
 		}
-		res := wire.TaskListResult{Tasks: make([]wire.Task, 0, len(views)), Totals: map[string]int{}}
-		for _, v := range views {
-			res.Tasks = append(res.Tasks, taskOf(v))
+		res := wire.TaskListResult{Tasks: make([]wire.Task, 0, len(page.Tasks)), Totals: map[string]int{}}
+		for _, t := range page.Tasks {
+			res.Tasks = append(res.Tasks, taskOf(delegate.View{Task: t, Position: d.Tasks.Position(t.ID)}))
 		}
-		for state, n := range totals {
+		for state, n := range page.Totals {
 			res.Totals[string(state)] = n
 		}
 		return res, nil

@@ -18,7 +18,7 @@ type Task struct {
 	Created       int64  `json:"created"`
 	Started       int64  `json:"started,omitempty"`
 	Ended         int64  `json:"ended,omitempty"`
-	Result        string `json:"result,omitempty" doc:"the answer, or so far the partial output"`
+	Result        string `json:"result,omitempty" doc:"the answer, or so far the partial output; left out in lists"`
 	Error         string `json:"error,omitempty"`
 }
 

@@ -119,7 +119,7 @@ func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
 	if s.closed {
 		return task.Page{}, errClosed
 	}
-	page := task.Page{Totals: map[task.State]int{}, Tasks: make([]task.Task, 0, min(q.Limit, s.order.Len()))}
+	page := task.Page{Totals: map[task.State]int{}}
 	var totals [7]int // by place in States: a map entry a task would dominate
 	states := task.States()
 	for e := s.order.Back(); e != nil; e = e.Prev() {
@@ -129,6 +129,9 @@ func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
 		}
 		totals[slices.Index(states, t.State)]++
 		if len(page.Tasks) < q.Limit {
+			if page.Tasks == nil {
+				page.Tasks = make([]task.Task, 0, min(q.Limit, s.order.Len()))
+			}
 			page.Tasks = append(page.Tasks, *t)
 			if last := &page.Tasks[len(page.Tasks)-1]; !q.Texts {
 				last.Prompt, last.Result = "", ""
