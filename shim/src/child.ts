@@ -1,6 +1,6 @@
 // The sidecar as a process: where its binary is, how it is spawned, how it ended.
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, renameSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
@@ -12,25 +12,21 @@ import type { Recorder } from "./record.js";
 
 /** The file that takes the sidecar's stderr. */
 export const logFile = () => join(process.env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "opencode-sidecar", "sidecar.log");
+const MAX_LOG = 5_000_000; // in bytes; a start that finds more begins a new file and keeps this one as `.1`
 
 /** Finds the binary: the option, the environment, the platform package, the checkout. Throws one sentence that names what was tried. */
 export function locate(option: unknown): string {
   const given = option || process.env.OPENCODE_SIDECAR_BIN;
   const file = `bin/sidecar${process.platform === "win32" ? ".exe" : ""}`;
   const packaged = `@opencode-sidecar/${process.platform}-${process.arch}/${file}`;
-  const path = given ? String(given) : (resolve(packaged) ?? fileURLToPath(new URL(`../../${file}`, import.meta.url)));
+  let path = given ? String(given) : fileURLToPath(new URL(`../../${file}`, import.meta.url));
+  try {
+    if (!given) path = createRequire(import.meta.url).resolve(packaged);
+  } catch {} // it is not installed, as in a checkout
   if (existsSync(path)) return path;
   const tried = given ? path : `${packaged} or ${path}`;
   const advice = "reinstall opencode-sidecar with its optional dependencies, or set OPENCODE_SIDECAR_BIN to the binary";
   throw new Error(`opencode-sidecar: there is no sidecar binary at ${tried}; ${advice}`);
-}
-
-function resolve(module: string): string | undefined {
-  try {
-    return createRequire(import.meta.url).resolve(module);
-  } catch {
-    return undefined;
-  }
 }
 
 /** One running sidecar. It keeps the host process alive only inside `hold`. */
@@ -108,9 +104,11 @@ export class Child {
 }
 
 function openLog(): number | "ignore" {
+  const file = logFile();
   try {
-    mkdirSync(dirname(logFile()), { recursive: true, mode: 0o700 });
-    return openSync(logFile(), "a", 0o600);
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > MAX_LOG) renameSync(file, `${file}.1`);
+    return openSync(file, "a", 0o600);
   } catch {
     return "ignore";
   }

@@ -39,15 +39,11 @@ function bodySize(header: string): number {
 
 /** Returns the function that frames bodies; those of one turn of the event loop leave in one `write`. It throws on a body over the limit. */
 export function frameWriter(write: (frames: string) => void): (body: string) => void {
-  let queue = "";
-  const flush = () => {
-    write(queue);
-    queue = "";
-  };
+  const queue: string[] = [];
+  const flush = () => write(queue.splice(0).join(""));
   return (body) => {
     const size = Buffer.byteLength(body);
     if (size > MAX_FRAME) throw new RangeError(`the message has ${size} bytes, over the limit of ${MAX_FRAME}`);
-    if (queue === "") queueMicrotask(flush);
-    queue += `Content-Length: ${size}\r\n\r\n${body}`;
+    if (queue.push(`Content-Length: ${size}\r\n\r\n${body}`) === 1) queueMicrotask(flush);
   };
 }

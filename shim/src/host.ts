@@ -1,10 +1,12 @@
 // Calls of the sidecar to OpenCode. Path, query and body have the shape of OpenCode's API and are passed on as they are.
 import type { HostRequests, MessageWithParts, SessionMessagesParams, ToolAskParams } from "./generated/wire.js";
 import { RpcError, type Serve } from "./peer.js";
+import { AGENT, MESSAGE, pick, SESSION, type Shapes } from "./slim.js";
 
 /** What OpenCode's client answers; it does not throw by default. */
 type Answer = { data?: unknown; error?: unknown; response?: { status: number } };
 type Endpoint = (options: object) => Promise<Answer>;
+const only = (shape: Shapes) => (answer: Answer): Answer => ({ ...answer, data: pick(shape, answer.data) });
 
 /** The part of OpenCode's client that is used here. */
 export interface Client {
@@ -18,16 +20,16 @@ export interface Client {
 export type Ask = (question: Omit<ToolAskParams, "callID">) => Promise<unknown>;
 
 const TABLE: Record<Exclude<keyof HostRequests, "host/tool.ask">, (client: Client, options: object) => Promise<Answer>> = {
-  "host/session.create": ({ session }, options) => session.create(options),
-  "host/session.get": ({ session }, options) => session.get(options),
-  "host/session.children": ({ session }, options) => session.children(options),
+  "host/session.create": ({ session }, options) => session.create(options).then(only(SESSION)),
+  "host/session.get": ({ session }, options) => session.get(options).then(only(SESSION)),
+  "host/session.children": ({ session }, options) => session.children(options).then(only(SESSION)),
   "host/session.promptAsync": ({ session }, options) => session.promptAsync(options),
   "host/session.abort": ({ session }, options) => session.abort(options),
-  "host/session.messages": ({ session }, options) => session.messages(options).then(keep(options)),
+  "host/session.messages": ({ session }, options) => session.messages(options).then(keep(options)).then(only(MESSAGE)),
   "host/session.status": ({ session }, options) => session.status(options),
   "host/session.todo": ({ session }, options) => session.todo(options),
   "host/session.delete": ({ session }, options) => session.delete(options),
-  "host/app.agents": ({ app }, options) => app.agents(options),
+  "host/app.agents": ({ app }, options) => app.agents(options).then(only(AGENT)),
   "host/permission.reply": (client, options) => client.postSessionIdPermissionsPermissionId(options),
   "host/toast": ({ tui }, options) => tui.showToast(options),
   "host/log": ({ app }, options) => app.log(options),
@@ -58,17 +60,16 @@ async function settle(work: () => Promise<Answer>): Promise<unknown> {
   throw new RpcError(-32011, text, { kind: "host", status: response?.status, name });
 }
 
+/** Leaves out the parts of types that were not asked for. */
 function keep({ parts: kept }: Partial<SessionMessagesParams>): (answer: Answer) => Answer {
-  if (!kept?.length) return (answer) => answer;
-  const slim = ({ info, parts }: MessageWithParts) => ({ info, parts: parts.filter(({ type }) => kept.includes(type)) });
-  return (answer) => ({ ...answer, data: (answer.data as MessageWithParts[] | undefined)?.map(slim) });
+  const some = ({ info, parts }: MessageWithParts) => ({ info, parts: parts.filter(({ type }) => !kept?.length || kept.includes(type)) });
+  return (answer) => ({ ...answer, data: (answer.data as MessageWithParts[] | undefined)?.map(some) });
 }
 
-/** Says something to the user: in OpenCode's log, and as a toast where there is a TUI. It neither waits nor fails. */
-export function tell({ app, tui }: Client, message: string): void {
-  const calls = async () => {
+/** Says something to the user: in OpenCode's log, and as a toast where there is a TUI. It never rejects. */
+export async function tell({ app, tui }: Client, message: string): Promise<void> {
+  try {
     await app.log({ body: { service: "opencode-sidecar", level: "warn", message } });
     await tui.showToast({ body: { message, variant: "warning" } });
-  };
-  calls().catch(() => {});
+  } catch {}
 }

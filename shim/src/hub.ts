@@ -7,12 +7,12 @@ import { type EventParams, PROTOCOL, type Requests, type ToolCallResult, VERSION
 import { type Ask, type Client, hostServer, tell } from "./host.js";
 import { deadline, Late, RpcError, until } from "./peer.js";
 import { recorder } from "./record.js";
+import { EVENT, pick } from "./slim.js";
 
 const [START_MS, OPEN_MS, HOOK_MS, CLOSE_MS, GUARD_MS] = [5_000, 10_000, 1_000, 300, 60_000];
-const BACKOFF_MS = [0, 0, 250, 1_000]; // before the start that follows 0, 1, 2, 3 deaths within GUARD_MS; there is no start after a fourth
+// The wait before a start, by the deaths in the GUARD_MS before it. Three are followed by a start; after a fourth there is none until the first is older.
+const BACKOFF_MS = [0, 0, 250, 1_000];
 const MAX_EARLY = 10_000; // events kept while the sidecar starts
-
-type Part = Readonly<{ type: string; state?: { status: string } }>;
 
 /** One directory that OpenCode has given to the plugin. */
 export type Workspace = Readonly<{ id: string; client: Client; params: WorkspaceOpenParams }>;
@@ -36,7 +36,7 @@ export class Hub {
     const id = `wrk_${++this.last}`;
     const workspace = { id, client, params: { workspace: id, ...params } };
     this.workspaces.set(id, workspace);
-    if (this.child) this.opened(this.child, workspace).catch(ignore);
+    if (this.child) this.opened(this.child, workspace).catch(() => {});
     return workspace;
   }
 
@@ -80,8 +80,7 @@ export class Hub {
     } catch (cause) {
       if (!(cause instanceof Late) || child.slow) return undefined;
       child.slow = true; // one missed deadline is all that a stopped sidecar may cost a turn
-      child.peer.request("ping", {}).then(() => (child.slow = false), ignore);
-      return undefined;
+      child.peer.request("ping", {}).then(() => (child.slow = false), () => {});
     }
   }
 
@@ -89,20 +88,18 @@ export class Hub {
   event({ id }: Workspace, type: string, properties: object): void {
     if ((!this.child && !this.starting) || !Object.hasOwn(EVENTS, type) || !this.workspaces.has(id)) return;
     const parts = EVENTS[type]!;
-    if (parts.length && !parts.includes((properties as { part?: Part }).part?.type ?? "")) return;
-    const params = { workspace: id, type, properties: slim(properties) };
+    if (parts.length && !parts.includes((properties as { part?: { type: string } }).part?.type ?? "")) return;
+    const params = { workspace: id, type, properties: { ...properties, ...(pick(EVENT, properties) as object) } };
     if (this.child) this.child.full() || this.child.peer.notify("event", params);
     else if (this.early.push(params) > MAX_EARLY) this.early.shift();
   }
 
   private start(): Promise<Child> {
-    if (this.starting) return this.starting;
-    this.starting = this.launch();
-    this.starting.catch(() => {
+    return (this.starting ??= this.launch().catch((cause: unknown) => {
       this.starting = undefined;
       this.early = [];
-    });
-    return this.starting;
+      throw cause;
+    }));
   }
 
   private async launch(): Promise<Child> {
@@ -113,8 +110,7 @@ export class Hub {
     if (wait === undefined) throw new Error(`opencode-sidecar: the sidecar died ${this.deaths.length} times within a minute and rests until that minute is over; ${log}`);
     if (wait) await sleep(wait);
     const binary = locate([...this.workspaces.values()].map(({ params }) => (params.options as { binary?: unknown })?.binary).find(Boolean));
-    const serve = hostServer((id) => this.workspaces.get(id)?.client, this.asks);
-    const child: Child = new Child(binary, serve, this.record, (clean) => this.ended(child, clean));
+    const child: Child = new Child(binary, hostServer((id) => this.workspaces.get(id)?.client, this.asks), this.record, (clean) => this.ended(child, clean));
     try {
       await child.hold(() => deadline(START_MS, (signal) => this.handshake(child, binary, signal)));
     } catch (cause) {
@@ -123,16 +119,16 @@ export class Hub {
     }
     this.child = child;
     this.used = true;
-    for (const workspace of this.workspaces.values()) this.opened(child, workspace).catch(ignore);
+    for (const workspace of this.workspaces.values()) this.opened(child, workspace).catch(() => {});
     for (const params of this.early.splice(0)) child.peer.notify("event", params);
     if (!this.workspaces.size) child.peer.notify("exit", {}); // closed meanwhile: nobody would ever close it again
     return child;
   }
 
   private async handshake(child: Child, binary: string, signal: AbortSignal): Promise<void> {
+    const ours = { version: VERSION, protocol: PROTOCOL, manifestHash: MANIFEST_HASH };
     const host = { pid: process.pid, mode: mode(process.argv), restarts: this.restarts };
-    const request = { version: VERSION, protocol: PROTOCOL, manifestHash: MANIFEST_HASH, host };
-    const theirs = await child.peer.request("initialize", request, signal).catch((cause: unknown) => {
+    const theirs = await child.peer.request("initialize", { ...ours, host }, signal).catch((cause: unknown) => {
       if (cause instanceof RpcError && cause.data?.kind === "version-mismatch") return undefined;
       throw cause;
     });
@@ -159,7 +155,7 @@ export class Hub {
     this.deaths.push(performance.now());
     this.restarts++;
     const restart = async () => void (this.used && this.workspaces.size && (await this.start()));
-    (this.starting ?? Promise.reject()).then(ignore, restart).catch(ignore);
+    (this.starting ?? Promise.reject()).then(() => {}, restart).catch(() => {});
   }
 }
 
@@ -168,11 +164,3 @@ export function mode(argv: readonly string[]): string {
   if (/tui[\\/]worker\.js$/.test(argv[1] ?? "")) return "tui";
   return argv.slice(2).find((word) => word === "run" || word === "serve") ?? "other";
 }
-
-/** Leaves out what a tool has printed: it can be megabytes, and the sidecar only wants to know that it runs. */
-function slim(properties: object): object {
-  const { part } = properties as { part?: Part };
-  return part?.type === "tool" ? { part: { ...part, state: { status: part.state?.status } } } : properties;
-}
-
-function ignore(): void {}

@@ -9,11 +9,7 @@ import { Hub, type Workspace } from "./hub.js";
 const KEY = Symbol.for("opencode-sidecar");
 
 /** What all copies of the plugin in one process share. */
-interface Shared {
-  readonly copy: string;
-  readonly hub: Hub;
-  told: boolean;
-}
+type Shared = { readonly copy: string; readonly hub: Hub; told: boolean };
 
 const server: Plugin = async (input, options) => {
   const store = globalThis as { [KEY]?: Shared };
@@ -42,7 +38,7 @@ function hooks(hub: Hub, workspace: Workspace): Hooks {
     }),
     "experimental.chat.messages.transform": safe(async (_, { messages }) => {
       const last = messages.findLast(({ info }) => info.role === "user")?.info;
-      for (let again = last !== undefined; last && again; ) {
+      for (let again = true; last && again; ) {
         const { sessionID, id } = last;
         const answer = await hub.hook(workspace, "hook/messages.transform", { sessionID, messageID: id });
         for (const { messageID, text } of answer?.append ?? []) {
@@ -57,14 +53,8 @@ function hooks(hub: Hub, workspace: Workspace): Hooks {
 }
 
 function definition(hub: Hub, workspace: Workspace, { name, description, schema }: (typeof TOOLS)[number]): ToolDefinition {
-  return {
-    description,
-    args: schema.properties as unknown as ToolDefinition["args"], // JSON Schema is accepted in place of zod
-    execute: async (args, context) => {
-      const { title = "", output, metadata = {} } = await hub.tool(workspace, name, args, context);
-      return { title, output, metadata };
-    },
-  };
+  const args = schema.properties as unknown as ToolDefinition["args"]; // JSON Schema is accepted in place of zod
+  return { description, args, execute: async (args, context) => ({ title: "", metadata: {}, ...(await hub.tool(workspace, name, args, context)) }) };
 }
 
 /** A hook that throws would end the user's turn: it fails open instead. */

@@ -9,7 +9,7 @@ export function recorder(file: string | undefined): Recorder {
   const start = performance.now();
   return (fields) => {
     try {
-      if (file) appendFileSync(file, `{"t":${Math.round(performance.now() - start)},${fields}}\n`);
+      if (file) appendFileSync(file, `{"t":${Math.round(performance.now() - start)},${fields}}\n`, { mode: 0o600 }); // it holds prompts
     } catch {} // a recording that cannot be written must not fail the call that it records
   };
 }

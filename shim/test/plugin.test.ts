@@ -1,9 +1,9 @@
 // The built plugin with a fake sidecar, in this runtime.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { TOOLS } from "../src/generated/manifest.js";
@@ -26,6 +26,7 @@ interface Hooks {
   dispose(): Promise<void>;
 }
 type Module = { default: { id: string; server(input: object, options?: object): Promise<Hooks> } };
+interface Line { t: number; note?: string; dir?: string; msg?: { method?: string } }
 interface Entry { start?: number; argv?: string[]; env?: Record<string, string>; id?: unknown; method?: string; params?: Record<string, unknown> }
 
 /** A fresh process state around the plugin: hub, log and mode of its own. */
@@ -36,7 +37,7 @@ class Bed {
 
   constructor(private readonly mode = "") {
     delete (globalThis as Record<symbol, unknown>)[KEY];
-    Object.assign(process.env, { FAKE_LOG: join(this.dir, "log"), FAKE_MODE: mode, XDG_STATE_HOME: this.dir });
+    Object.assign(process.env, { FAKE_LOG: join(this.dir, "log"), FAKE_MODE: mode, XDG_STATE_HOME: this.dir, OPENCODE_SIDECAR_RECORD: join(this.dir, "record") });
     delete process.env.OPENCODE_SIDECAR_BIN;
   }
 
@@ -49,9 +50,29 @@ class Bed {
     return hooks;
   }
 
+  /** What has reached the sidecars. */
   log(): Entry[] {
-    if (!existsSync(join(this.dir, "log"))) return [];
-    return readFileSync(join(this.dir, "log"), "utf8").trim().split("\n").map((line) => JSON.parse(line) as Entry);
+    return this.lines("log") as Entry[];
+  }
+
+  /** What the plugin has done so far. Unlike the log it shows also that something has not happened. */
+  record(): Line[] {
+    return this.lines("record") as Line[];
+  }
+
+  spawns(): number {
+    return this.record().filter(({ note }) => note === "spawn").length;
+  }
+
+  /** Waits for the end of the last sidecar, and until whatever follows from that without a wait has happened. */
+  async ended(): Promise<void> {
+    await eventually("the sidecar has ended", () => this.record().at(-1)?.note === "exit");
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  private lines(name: string): object[] {
+    if (!existsSync(join(this.dir, name))) return [];
+    return readFileSync(join(this.dir, name), "utf8").trim().split("\n").map((line) => JSON.parse(line) as object);
   }
 
   starts(): number[] {
@@ -123,7 +144,6 @@ function scenario(name: string, mode: string, body: (bed: Bed) => Promise<void>)
 }
 
 scenario("server() waits for nothing, starts nothing and touches no disk", "", async (bed) => {
-  process.env.OPENCODE_SIDECAR_RECORD = join(bed.dir, "record");
   await bed.plugin(); // the import
   const start = performance.now();
   const hooks = await bed.plugin();
@@ -133,8 +153,7 @@ scenario("server() waits for nothing, starts nothing and touches no disk", "", a
   await hooks["chat.message"]({ sessionID: "ses_1" }, { message: { id: "msg_1" } });
   await hooks["experimental.chat.messages.transform"]({}, turn());
   await hooks.dispose();
-  delete process.env.OPENCODE_SIDECAR_RECORD;
-  assert.deepEqual([bed.starts(), existsSync(join(bed.dir, "opencode-sidecar")), existsSync(join(bed.dir, "record"))], [[], false, false]);
+  assert.deepEqual(readdirSync(bed.dir), []);
 });
 
 scenario("the schema of our tools goes to the model as it is", "", async (bed) => {
@@ -185,7 +204,7 @@ scenario("events cross in order, during the start too, and only those of the man
   assert.deepEqual(events.map(({ params }) => params?.properties), [{ n: 1 }, { part: { type: "step-finish" } }, { n: 2 }, { n: 3 }]);
 });
 
-scenario("of a tool's part only its state crosses, not what it printed", "", async (bed) => {
+scenario("of a tool's part its state crosses, not what it printed; of a message its head, not its diffs", "", async (bed) => {
   const hooks = await bed.plugin();
   await call(hooks, {});
   const part = { id: "prt_1", sessionID: "ses_1", type: "tool", tool: "bash", state: { status: "completed", output: "x".repeat(1 << 20) } };
@@ -193,6 +212,10 @@ scenario("of a tool's part only its state crosses, not what it printed", "", asy
   await call(hooks, {});
   const [event] = bed.log().filter(({ method }) => method === "event");
   assert.deepEqual(event?.params?.properties, { part: { ...part, state: { status: "completed" } } });
+  const info = { id: "msg_1", sessionID: "ses_1", role: "user", time: { created: 1 } };
+  await hooks.event({ event: { type: "message.updated", properties: { sessionID: "ses_1", info: { ...info, summary: { diffs: ["x".repeat(1 << 20)] } } } } });
+  await call(hooks, {});
+  assert.deepEqual(bed.log().findLast(({ method }) => method === "event")?.params?.properties, { sessionID: "ses_1", info });
 });
 
 scenario("warnings about options reach the user", "warn", async (bed) => {
@@ -239,13 +262,18 @@ scenario("a sidecar that keeps dying is left alone, and the error names the log"
   for (let death = 1; death <= 4; death++) await assert.rejects(call(hooks, { do: "crash" }), /stopped unexpectedly \(signal SIGKILL\)/);
   await assert.rejects(call(hooks, {}), (error: Error) => /died 4 times within a minute/.test(error.message) && error.message.includes(join(bed.dir, "opencode-sidecar", "sidecar.log")));
   assert.equal(bed.starts().length, 4);
+  await bed.ended();
+  const notes = bed.record().filter(({ note }) => note);
+  assert.deepEqual(notes.map(({ note }) => note), Array(4).fill(["spawn", "exit"]).flat());
+  const waits = [2, 4, 6].map((n) => notes[n]!.t - notes[n - 1]!.t);
+  [0, 250, 1000].forEach((least, n) => assert.ok(waits[n]! >= least - 5 && waits[n]! < least + 200, `${waits}`));
 });
 
 scenario("a sidecar that never ran is not started again by itself", "crash", async (bed) => {
   const hooks = await bed.plugin();
   await assert.rejects(call(hooks, {}), /stopped unexpectedly \(exit code 3\)/);
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  assert.equal(bed.starts().length, 1);
+  await bed.ended();
+  assert.equal(bed.spawns(), 1);
   process.env.FAKE_MODE = "";
   assert.equal((await call(hooks, { n: 1 })).output, '{"n":1}');
 });
@@ -254,8 +282,8 @@ for (const mode of ["refuse", "other-version"])
   scenario(`a sidecar of another version is refused for good (${mode})`, mode, async (bed) => {
     const hooks = await bed.plugin();
     for (let n = 0; n < 2; n++) await assert.rejects(call(hooks, {}), /do not belong together; reinstall opencode-sidecar/);
-    await new Promise((resolve) => setTimeout(resolve, 150));
-    assert.equal(bed.starts().length, 1);
+    await bed.ended();
+    assert.equal(bed.spawns(), 1);
   });
 
 scenario("a missing binary is told with what was tried", "", async (bed) => {
@@ -268,6 +296,51 @@ scenario("a missing binary is told with what was tried", "", async (bed) => {
   writeFileSync(plain, "not executable");
   delete (globalThis as Record<symbol, unknown>)[KEY];
   await assert.rejects(call(await bed.plugin({ binary: plain }), {}), /EACCES/);
+});
+
+const FOUND = ["option", "environment", "package", "checkout"] as const;
+
+FOUND.forEach((source, place) =>
+  scenario(`the binary comes from option, environment, platform package, checkout, in this order (${source})`, "", async (bed) => {
+    const copy = join(bed.dir, "shim", "dist", "index.js");
+    const paths = {
+      option: join(bed.dir, "option"),
+      environment: join(bed.dir, "environment"),
+      package: join(bed.dir, "node_modules", "@opencode-sidecar", `${process.platform}-${process.arch}`, "bin", "sidecar"),
+      checkout: join(bed.dir, "bin", "sidecar"),
+    };
+    mkdirSync(dirname(copy), { recursive: true });
+    copyFileSync(PLUGIN, copy);
+    for (const name of FOUND.slice(place)) {
+      mkdirSync(dirname(paths[name]), { recursive: true });
+      writeFileSync(paths[name], `#!/bin/sh\nFOUND=${name} exec "${FAKE}" "$@"\n`, { mode: 0o755 });
+    }
+    if (place <= 1) process.env.OPENCODE_SIDECAR_BIN = paths.environment;
+    await call(await bed.plugin(place === 0 ? { binary: paths.option } : {}, copy), {});
+    assert.equal(bed.log()[0]?.env?.FOUND, source);
+  }));
+
+scenario("where no binary is, both places are named", "", async (bed) => {
+  const copy = join(bed.dir, "shim", "dist", "index.js");
+  mkdirSync(dirname(copy), { recursive: true });
+  copyFileSync(PLUGIN, copy);
+  const { message } = await call(await bed.plugin({}, copy), {}).then(() => assert.fail(), (cause: Error) => cause);
+  assert.ok(message.includes(`@opencode-sidecar/${process.platform}-${process.arch}/bin/sidecar or ${join(bed.dir, "bin", "sidecar")};`), message);
+});
+
+scenario("a log that has grown makes room at the next start", "", async (bed) => {
+  const log = join(bed.dir, "opencode-sidecar", "sidecar.log");
+  const big = 5_000_001;
+  mkdirSync(dirname(log));
+  writeFileSync(`${log}.1`, "the one before");
+  writeFileSync(log, "");
+  truncateSync(log, big);
+  const hooks = await bed.plugin();
+  await call(hooks, {});
+  assert.deepEqual([statSync(log).size, statSync(log).mode & 0o777, statSync(`${log}.1`).size], [0, 0o600, big]);
+  await assert.rejects(call(hooks, { do: "crash" }));
+  await call(hooks, {});
+  assert.deepEqual([bed.spawns(), statSync(`${log}.1`).size], [2, big]); // a small one stays
 });
 
 scenario("hostile bytes end the connection, not the host", "", async (bed) => {
@@ -346,14 +419,7 @@ scenario("a sidecar that does not answer the handshake is ended", "silent", asyn
   const took = performance.now();
   await assert.rejects(call(await bed.plugin(), {}), /did not start within 5000 ms; its log is/);
   assert.ok(performance.now() - took < 6000);
-  await eventually("it is gone", () => {
-    try {
-      process.kill(bed.starts()[0]!, 0);
-      return false;
-    } catch {
-      return true;
-    }
-  });
+  await eventually("it is gone", () => !alive(bed.starts()[0]!));
 });
 
 scenario("the sidecar calls the host, until the workspace is closed", "", async (bed) => {
@@ -382,7 +448,7 @@ scenario("dispose waits 300 ms at most", "slow-close", async (bed) => {
   await call(hooks, {});
   const took = await timed(hooks.dispose());
   assert.ok(took > 250 && took < 400, `${took} ms`);
-  assert.ok(!bed.methods().includes("$/cancelRequest"));
+  assert.ok(!bed.record().some(({ msg }) => msg?.method === "$/cancelRequest"));
 });
 
 scenario("a close that comes during the start ends the sidecar", "", async (bed) => {
@@ -398,16 +464,8 @@ scenario("a sidecar that ends itself after the last close stays ended until it i
   const hooks = await bed.plugin();
   const { pid } = (await call(hooks, {})).metadata;
   await hooks.dispose();
-  await eventually("it ended", () => {
-    try {
-      process.kill(pid, 0);
-      return false;
-    } catch {
-      return true;
-    }
-  });
-  await new Promise((resolve) => setTimeout(resolve, 150));
-  assert.equal(bed.starts().length, 1);
+  await bed.ended();
+  assert.equal(bed.spawns(), 1);
   assert.notEqual((await call(await bed.plugin(), {})).metadata.pid, pid);
   assert.equal((bed.log().findLast(({ method }) => method === "initialize")?.params?.host as { restarts: number }).restarts, 0);
 });
@@ -421,12 +479,8 @@ scenario("big and multi-byte payloads cross both ways; one over the limit fails 
 });
 
 scenario("the recorder writes what crosses", "", async (bed) => {
-  process.env.OPENCODE_SIDECAR_RECORD = join(bed.dir, "record");
-  const hooks = await bed.plugin();
-  delete process.env.OPENCODE_SIDECAR_RECORD;
-  await assert.rejects(call(hooks, { do: "crash" }));
-  const lines = readFileSync(join(bed.dir, "record"), "utf8").trim().split("\n").map((line) => JSON.parse(line) as { note?: string; dir?: string; msg?: { method?: string } });
-  const shape = lines.map(({ note, dir, msg }) => note ?? `${dir} ${msg?.method ?? "answer"}`);
+  await assert.rejects(call(await bed.plugin(), { do: "crash" }));
+  const shape = bed.record().map(({ note, dir, msg }) => note ?? `${dir} ${msg?.method ?? "answer"}`);
   assert.deepEqual(shape.slice(0, 7), ["spawn", "out initialize", "in answer", "out workspace/open", "in answer", "out tool/call", "exit"]);
 });
 
@@ -447,12 +501,5 @@ scenario("an idle sidecar keeps no process alive, and a pending call does", "", 
   const took = performance.now() - start;
   assert.deepEqual([code, output], [0, '{"n":1}\n']);
   assert.ok(took < 3000, `${took} ms`);
-  await eventually("the sidecar saw the end", () => {
-    try {
-      process.kill(bed.starts()[0]!, 0);
-      return false;
-    } catch {
-      return true;
-    }
-  });
+  await eventually("the sidecar saw the end", () => !alive(bed.starts()[0]!));
 });

@@ -1,6 +1,6 @@
 // The parts that need no process: frames, the peer, the host table, the recorder.
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -9,6 +9,7 @@ import { type Ask, type Client, hostServer } from "../src/host.js";
 import { mode } from "../src/hub.js";
 import { deadline, Late, Peer, RpcError, type Serve, until } from "../src/peer.js";
 import { recorder } from "../src/record.js";
+import { EVENT, pick } from "../src/slim.js";
 
 const bodies = ['{"a":1}', '"größer ☃ 𝄞"', `"${"x".repeat(300)}"`, "[]"];
 
@@ -161,7 +162,7 @@ function client(answer: object): { client: Client; seen: Seen[] } {
 const never = new AbortController().signal;
 
 test("host calls reach the client as they are", async () => {
-  const { client: target, seen } = client({ data: { id: "ses_1" } });
+  const { client: target, seen } = client({ data: true });
   const serve = hostServer(() => target, new Map());
   const names = {
     "host/session.create": "session.create", "host/session.get": "session.get", "host/session.children": "session.children",
@@ -171,10 +172,54 @@ test("host calls reach the client as they are", async () => {
   };
   for (const [method, name] of Object.entries(names)) {
     const params = { workspace: "wrk_1", path: { id: "ses_1" }, query: { limit: 3 }, body: { title: "t" } };
-    assert.deepEqual(await serve(method, params, never), { id: "ses_1" });
+    assert.equal(await serve(method, params, never), true);
     const { workspace: _, ...options } = params;
     assert.deepEqual(seen.pop(), { name, options: { ...options, signal: never } });
   }
+});
+
+const large = "x".repeat(1 << 20);
+const diffs = [{ file: "a.go", patch: large }];
+
+test("of a message only what the sidecar reads crosses", async () => {
+  const user = { id: "msg_1", sessionID: "ses_1", role: "user", agent: "build", model: { providerID: "p", modelID: "m", variant: "high" }, time: { created: 1 } };
+  const failure = { name: "APIError", data: { message: "overloaded", statusCode: 529 } };
+  const assistant = { id: "msg_2", sessionID: "ses_1", role: "assistant", parentID: "msg_1", agent: "build", providerID: "p", modelID: "m", variant: "high", finish: "stop", summary: true };
+  const text = { id: "prt_1", messageID: "msg_1", type: "text", text: large, synthetic: true };
+  const tool = { id: "prt_2", messageID: "msg_2", type: "tool", tool: "read" };
+  const end = { id: "prt_3", messageID: "msg_2", type: "step-finish", reason: "stop" };
+  const state = { status: "completed", input: { path: large }, output: large, metadata: { large }, attachments: [{ type: "file", url: `data:image/png;base64,${large}` }] };
+  const data = [
+    { info: { ...user, summary: { diffs }, system: large, tools: { bash: true } }, parts: [{ ...text, metadata: { large } }] },
+    {
+      info: { ...assistant, error: { ...failure, data: { ...failure.data, responseBody: large, responseHeaders: {} } }, time: { created: 2, completed: 3, other: 4 }, tokens: {}, path: {} },
+      parts: [{ ...tool, callID: "call_1", state }, { ...end, snapshot: large, tokens: {} }],
+    },
+  ];
+  const serve = hostServer(() => client({ data }).client, new Map());
+  assert.deepEqual(await serve("host/session.messages", { workspace: "wrk_1", path: { id: "ses_1" }, query: {} }, never), [
+    { info: user, parts: [text] },
+    { info: { ...assistant, error: failure, time: { created: 2, completed: 3 } }, parts: [{ ...tool, state: { status: "completed" } }, end] },
+  ]);
+});
+
+test("of a session and of an agent only what the sidecar reads crosses", async () => {
+  const permission = [{ permission: "edit", pattern: "*", action: "deny" }];
+  const session = { id: "ses_1", parentID: "ses_0", title: "t", directory: "/d", agent: "build", permission, metadata: { sidecar: { any: ["thing"] } } };
+  const given = { ...session, summary: { additions: 1, diffs }, revert: { diff: large }, time: { created: 1 } };
+  const params = { workspace: "wrk_1", path: { id: "ses_1" } };
+  for (const method of ["host/session.create", "host/session.get"])
+    assert.deepEqual(await hostServer(() => client({ data: given }).client, new Map())(method, params, never), session);
+  assert.deepEqual(await hostServer(() => client({ data: [given, given] }).client, new Map())("host/session.children", params, never), [session, session]);
+  const agent = { name: "build", description: "d", mode: "primary", hidden: false, model: { providerID: "p", modelID: "m" } };
+  const agents = [{ ...agent, prompt: large, permission, options: {} }];
+  assert.deepEqual(await hostServer(() => client({ data: agents }).client, new Map())("host/app.agents", params, never), [agent]);
+});
+
+test("a shape drops what has another form, and takes what is not there", () => {
+  const event = { info: null, part: "no part", error: { name: { deep: large }, data: undefined }, sessionID: "ses_1" };
+  assert.deepEqual(pick(EVENT, event), { info: null, part: "no part", error: {} });
+  assert.equal(pick(EVENT, undefined), undefined);
 });
 
 test("messages keep only the parts that were asked for", async () => {
@@ -223,11 +268,12 @@ test("the mode is read from the command line", () => {
   assert.equal(mode(["bun", "/$bunfs/root/src/cli/tui/worker.js"]), "tui");
 });
 
-test("the recorder appends lines, or does nothing", () => {
+test("the recorder appends lines that only the user can read, or does nothing", () => {
   const file = join(mkdtempSync(join(tmpdir(), "shim-")), "record.jsonl");
   const record = recorder(file);
   record('"note":"spawn","pid":7');
   record('"dir":"out","msg":{"a":"ü"}');
+  assert.equal(statSync(file).mode & 0o777, 0o600);
   const lines = readFileSync(file, "utf8").trim().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
   assert.deepEqual(lines.map(({ t, ...rest }) => (assert.equal(typeof t, "number"), rest)), [{ note: "spawn", pid: 7 }, { dir: "out", msg: { a: "ü" } }]);
   recorder(undefined)('"note":"x"');
