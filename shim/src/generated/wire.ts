@@ -273,7 +273,7 @@ export interface Task {
   created: number;
   started?: number;
   ended?: number;
-  /** the answer, or so far the partial output */
+  /** the answer, or so far the partial output; left out in lists */
   result?: string;
   error?: string;
 }
