@@ -28,27 +28,19 @@ type Append struct {
 	Text      string
 }
 
-// continueTurn sends the message that keeps the main session going. Results
-// that are there already go with it.
+// continueTurn sends the message that keeps the main session going.
 func (e *Engine) continueTurn(ctx context.Context, p *parent) {
 	e.mu.Lock()
 	ending := p.turnEnding
-	ids, open, held := slices.Clone(p.outbox), p.open, !p.held.IsZero()
+	open, ended, held, child := p.open, len(p.outbox), !p.held.IsZero(), p.depth > 0
 	p.continued = ending
 	e.mu.Unlock()
-	if held || open == 0 && len(ids) == 0 {
+	if held || child || open == 0 && ended == 0 {
 		return
 	}
-	if o, err := e.originOf(ctx, p.directory, p.session); err != nil || o.depth > 0 {
-		return
-	}
-	if len(ids) > 0 {
-		messages, err := e.host.Messages(ctx, p.directory, p.session, recent)
-		e.tell(ctx, p, ids, messages, err, false)
-		return
-	}
-	// The message must be there before the session is idle, so nothing is asked first.
-	prompt := host.Prompt{Session: p.session, MessageID: e.ids.Next(), Synthetic: true, Text: continuation(open)}
+	// The message must be there before the session is idle, so nothing is asked
+	// or looked up first; results, also those that are there, come in Transform.
+	prompt := host.Prompt{Session: p.session, MessageID: e.ids.Next(), Synthetic: true, Text: continuation(open, ended)}
 	e.mu.Lock()
 	prompt.Agent, prompt.Model = p.agent, p.model
 	p.remember(prompt.MessageID)
@@ -141,8 +133,11 @@ func (e *Engine) gathered(ctx context.Context, p *parent) bool {
 	}
 }
 
-func continuation(open int) string {
-	if open == 1 {
+func continuation(open, ended int) string {
+	switch {
+	case open == 0:
+		return "Background tasks have ended. Their results follow here."
+	case open == 1 && ended == 0:
 		return "One background task is still running. Its result follows here."
 	}
 	return fmt.Sprintf("%d background tasks are still running. Results follow here as they arrive.", open)

@@ -108,7 +108,9 @@ func (e *Engine) launch(ctx context.Context, s Spec, settings Settings) (task.Ta
 		return task.Task{}, fmt.Errorf("%w: this session is %d levels deep already, maxDepth is %d", ErrRefused, from.depth, settings.MaxDepth)
 	}
 	e.mu.Lock()
-	if p := e.parents[s.Parent]; asked.ID != "" && s.ParentAgent != "" {
+	p := e.parents[s.Parent]
+	p.depth = from.depth
+	if asked.ID != "" && s.ParentAgent != "" {
 		p.agent, p.model = s.ParentAgent, asked
 	}
 	e.mu.Unlock()

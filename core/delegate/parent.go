@@ -29,7 +29,9 @@ type parent struct {
 	sent   []string // ids of our newest messages in it
 	missed int      // tries in a row that OpenCode did not store
 
-	// agent and model are those of the message that asked last.
+	// depth is 0 for a session that a person opened; agent and model are those of
+	// the message that asked last.
+	depth int
 	agent string
 	model host.Model
 

@@ -165,9 +165,14 @@ func TestHeadlessResultsReachTheHeldTurn(t *testing.T) {
 		}
 		r.sleep(time.Second)
 		stop := host.Event{Type: host.EventPart, Session: r.main, MessageID: "msg_a1", Part: "step-finish", Reason: "stop"}
+		looked := r.host.Calls("Messages") + r.host.Calls("Session") + r.host.Calls("Statuses")
 		r.engine.Event(dir, stop)
 		r.engine.Event(dir, stop) // doubled
 		synctest.Wait()
+		// OpenCode is about to go idle and end: there is no time to ask anything.
+		if n := r.host.Calls("Messages") + r.host.Calls("Session") + r.host.Calls("Statuses"); n != looked {
+			t.Errorf("%d look-ups before the turn was continued", n-looked)
+		}
 		w := r.wakes()
 		if len(w) != 1 || !strings.Contains(w[0].Text(), "3 background tasks") {
 			t.Fatalf("%d continuations, want one that names 3 tasks", len(w))
