@@ -3,6 +3,7 @@ package host
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -17,6 +18,7 @@ const (
 	EventPart           = "message.part.updated"
 	EventTodo           = "todo.updated"
 	EventPermission     = "permission.asked"
+	EventReplied        = "permission.replied"
 )
 
 // EventFilter names what the shim forwards: for message.part.updated the part
@@ -31,6 +33,7 @@ func EventFilter() map[string][]string {
 		EventPart:           {"step-finish", "tool"},
 		EventTodo:           {},
 		EventPermission:     {},
+		EventReplied:        {},
 	}
 }
 
@@ -45,13 +48,33 @@ type Event struct {
 	Reason    string        // step-finish: stop | tool-calls | ...
 	Status    string        // session.status: busy | idle | retry
 	Error     *MessageError // session.error
+	Question  Question      // permission.asked, permission.replied: which one
+}
+
+// Question is a question for permission that a tool call waits for.
+type Question struct {
+	ID         string
+	Permission string // bash, edit, external_directory, ...
+	Patterns   []string
+}
+
+// String says what is asked for.
+func (q Question) String() string {
+	if len(q.Patterns) == 0 {
+		return q.Permission
+	}
+	return q.Permission + " " + strings.Join(q.Patterns, ", ")
 }
 
 // ParseEvent reads the properties of an event. Unknown fields are ignored.
 func ParseEvent(kind string, properties []byte) (Event, error) {
 	var p struct {
-		SessionID string `json:"sessionID"`
-		Status    struct {
+		SessionID  string   `json:"sessionID"`
+		ID         string   `json:"id"`
+		RequestID  string   `json:"requestID"`
+		Permission string   `json:"permission"`
+		Patterns   []string `json:"patterns"`
+		Status     struct {
 			Type string `json:"type"`
 		} `json:"status"`
 		Info struct {
@@ -89,6 +112,10 @@ func ParseEvent(kind string, properties []byte) (Event, error) {
 		if e.Session == "" {
 			e.Session = p.Info.ID
 		}
+	case EventPermission:
+		e.Question = Question{ID: p.ID, Permission: p.Permission, Patterns: p.Patterns}
+	case EventReplied:
+		e.Question.ID = p.RequestID
 	case EventSessionError:
 		if p.Error != nil {
 			e.Error = &MessageError{Name: p.Error.Name, Message: p.Error.Data.Message, Status: p.Error.Data.StatusCode}

@@ -20,6 +20,8 @@ func TestParseEvent(t *testing.T) {
 		{EventSessionError, `{}`, Event{}},
 		{EventMessage, `{"info":{"id":"msg_1","sessionID":"s","role":"user","time":{"created":5000}}}`, Event{Session: "s", MessageID: "msg_1", Role: User, Created: time.UnixMilli(5000)}},
 		{EventPart, `{"part":{"id":"prt_1","messageID":"msg_1","sessionID":"s","type":"step-finish","reason":"stop"},"time":1}`, Event{Session: "s", MessageID: "msg_1", Part: "step-finish", Reason: "stop"}},
+		{EventPermission, `{"id":"per_1","sessionID":"s","permission":"bash","patterns":["rm *"],"metadata":{},"always":["rm *"]}`, Event{Session: "s", Question: Question{ID: "per_1", Permission: "bash", Patterns: []string{"rm *"}}}},
+		{EventReplied, `{"sessionID":"s","requestID":"per_1","reply":"once"}`, Event{Session: "s", Question: Question{ID: "per_1"}}},
 		{EventTodo, `{"sessionID":"s","todos":[]}`, Event{Session: "s"}},
 		{EventSessionIdle, ``, Event{}},
 	} {

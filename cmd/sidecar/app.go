@@ -165,7 +165,7 @@ func (a *app) Open(id string, w workspace.Workspace, raw json.RawMessage) (bool,
 	}
 	warnings = append(warnings, a.machine(options)...)
 	a.tasks.WorkspaceOpened(w.Directory, delegate.Settings{
-		Timeout: options.TaskTimeout, Silence: options.SilenceTimeout, SyncWait: options.SyncTimeout,
+		Timeout: options.TaskTimeout, Silence: options.SilenceTimeout, SyncWait: options.SyncTimeout, PermissionWait: options.PermissionTimeout,
 		MaxOpen: options.MaxTasksPerSession, MaxDepth: options.MaxDepth, Toasts: options.Toasts,
 	})
 	var texts []string

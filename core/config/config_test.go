@@ -44,6 +44,7 @@ func TestDefault(t *testing.T) {
 		TaskTimeout:        time.Hour,
 		SilenceTimeout:     15 * time.Minute,
 		SyncTimeout:        5 * time.Minute,
+		PermissionTimeout:  5 * time.Minute,
 		Toasts:             true,
 		LogLevel:           "info",
 	}

@@ -33,6 +33,7 @@ type Options struct {
 	TaskTimeout         time.Duration  `json:"taskTimeout" default:"60m" min:"1s" max:"24h" doc:"How long a task may run."`
 	SilenceTimeout      time.Duration  `json:"silenceTimeout" default:"15m" min:"1s" max:"24h" doc:"How long a running task may show no progress; it does not count while a tool runs or a question is open."`
 	SyncTimeout         time.Duration  `json:"syncTimeout" default:"5m" min:"1s" max:"1h" doc:"How long a delegate_task without background waits before it hands back the id and the task goes on."`
+	PermissionTimeout   time.Duration  `json:"permissionTimeout" default:"5m" min:"1s" max:"24h" doc:"How long a task's question for permission waits for a person before it is refused."`
 	Toasts              bool           `json:"toasts" default:"true" doc:"Show a toast when a task ends."`
 	Log                 string         `json:"log" scope:"machine" example:"\"/tmp/sidecar.log\"" doc:"Path of the log file; empty chooses one under the state folder."`
 	LogLevel            string         `json:"logLevel" default:"info" enum:"error|warn|info|debug|trace" scope:"machine" doc:"What is logged; prompts and tool output only at trace."`

@@ -33,6 +33,7 @@ type Host interface {
 	Statuses(ctx context.Context, directory string) (map[string]host.Status, error)
 	Agents(ctx context.Context, directory string) ([]host.Agent, error)
 	Toast(ctx context.Context, directory string, t host.Toast) error
+	ReplyPermission(ctx context.Context, directory, session, question, response string) error
 }
 
 // The errors that callers tell apart, besides those of core/task.
@@ -52,6 +53,9 @@ type Settings struct {
 	Timeout, Silence time.Duration
 	// SyncWait is how long a synchronous delegation waits before it hands back the id.
 	SyncWait time.Duration
+	// PermissionWait is how long a task's question for permission waits for a
+	// person before it is refused.
+	PermissionWait time.Duration
 	// MaxOpen is how many open tasks one session may have.
 	MaxOpen int
 	// MaxDepth is how deep sessions may nest.
@@ -64,7 +68,7 @@ type Settings struct {
 func DefaultSettings() Settings {
 	return Settings{
 		Timeout: 60 * time.Minute, Silence: 15 * time.Minute, SyncWait: 5 * time.Minute,
-		MaxOpen: 100, MaxDepth: 3, Toasts: true,
+		PermissionWait: 5 * time.Minute, MaxOpen: 100, MaxDepth: 3, Toasts: true,
 	}
 }
 

@@ -39,6 +39,10 @@ func (e *Engine) Event(directory string, ev host.Event) {
 		case ev.Type == host.EventSessionError:
 			r.failure = ev.Error
 			r.hint()
+		case ev.Type == host.EventPermission:
+			r.asked(ev.Question)
+		case ev.Type == host.EventReplied:
+			r.answered(ev.Question)
 		}
 	}
 	p := e.parents[ev.Session]

@@ -60,6 +60,9 @@ func (w *way) Statuses(ctx context.Context, d string) (map[string]host.Status, e
 func (w *way) Agents(ctx context.Context, d string) ([]host.Agent, error) {
 	return w.to().Agents(ctx, d)
 }
+func (w *way) ReplyPermission(ctx context.Context, d, id, q, reply string) error {
+	return w.to().ReplyPermission(ctx, d, id, q, reply)
+}
 func (w *way) Toast(ctx context.Context, d string, t host.Toast) error {
 	return w.to().Toast(ctx, d, t)
 }
@@ -180,5 +183,16 @@ func child(r fake.Reply) func(host.Prompt, host.Session) fake.Reply {
 			return fake.Reply{Text: "thanks"}
 		}
 		return r
+	}
+}
+
+// failing fails the first n calls of a method.
+func failing(method string, n int32) func(context.Context, string) error {
+	var failed atomic.Int32
+	return func(_ context.Context, call string) error {
+		if call == method && failed.Add(1) <= n {
+			return &host.CallError{Call: method, Message: "hiccup"}
+		}
+		return nil
 	}
 }

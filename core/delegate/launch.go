@@ -327,8 +327,8 @@ func (e *Engine) modelOf(ctx context.Context, s Spec) host.Model {
 }
 
 // childRules are the permissions of a child session: what is denied to the
-// parent stays denied, and a child cannot delegate further, by our tools or by
-// OpenCode's own.
+// parent stays denied, a child cannot delegate further, by our tools or by
+// OpenCode's own, and it cannot ask a person who does not look at it.
 func (e *Engine) childRules(ctx context.Context, r *run) ([]host.Rule, error) {
 	from, err := e.originOf(ctx, r.directory, r.parent)
 	if err != nil {
@@ -340,7 +340,7 @@ func (e *Engine) childRules(ctx context.Context, r *run) ([]host.Rule, error) {
 			rules = append(rules, rule)
 		}
 	}
-	for _, name := range []string{"task", "todowrite", nameDelegate, nameDelegateBatch} {
+	for _, name := range []string{"task", "todowrite", "question", nameDelegate, nameDelegateBatch} {
 		rules = append(rules, host.Rule{Permission: name, Pattern: "*", Action: "deny"})
 	}
 	return rules, nil

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
 
@@ -16,6 +15,8 @@ type View struct {
 	Position int
 	// Partial is what a running task has written so far.
 	Partial string
+	// Asks is what it waits for a person to permit, "" if nothing.
+	Asks string
 }
 
 // Get returns a task, with the partial output of a running one.
@@ -24,7 +25,8 @@ func (e *Engine) Get(ctx context.Context, id task.ID) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	v := View{Task: t, Position: e.Position(id)}
+	v := View{Task: t}
+	v.Position, v.Asks = e.Standing(id)
 	if t.State == task.Running && t.Session != "" {
 		if messages, err := e.read(ctx, t.Directory, t.Session, t.MessageID); err == nil {
 			v.Partial = judge(messages, t.MessageID).text
@@ -38,19 +40,25 @@ func (e *Engine) List(ctx context.Context, q task.Query) (task.Page, error) {
 	return e.store.List(ctx, q)
 }
 
-// Position returns a task's place in the queue from 1, 0 if it does not wait.
-func (e *Engine) Position(id task.ID) int {
+// Standing returns what only memory knows of an open task: its place in the
+// queue from 1, 0 if it does not wait for a slot, and what it waits for a person
+// to permit, "" if nothing.
+func (e *Engine) Standing(id task.ID) (position int, asks string) {
 	e.mu.Lock()
 	r := e.runs[id]
-	var ticket *limit.Ticket
-	if r != nil && r.lease == nil {
-		ticket = r.ticket
+	if r == nil {
+		e.mu.Unlock()
+		return 0, ""
 	}
+	ticket, waits, q := r.ticket, r.lease == nil, r.question
 	e.mu.Unlock()
-	if ticket == nil {
-		return 0
+	if q != nil {
+		asks = q.String()
 	}
-	return ticket.Position()
+	if waits && ticket != nil {
+		position = ticket.Position()
+	}
+	return position, asks
 }
 
 // Cancel ends a task and returns it once its session has stopped; if that could

@@ -59,6 +59,8 @@ type run struct {
 	ending     *ending // why somebody wants it to end
 	cancel     context.CancelCauseFunc
 	failure    *host.MessageError // what session.error said
+	question   *question          // it waits for a person's permission
+	refusal    string             // that nobody gave
 	shown      bool               // its turn was seen to run
 	closed     bool               // its workspace was closed while it ran
 	finishing  bool               // one goroutine ends it
@@ -220,6 +222,9 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 		<-again.C
 	}
 	defer again.Stop()
+	patience := time.NewTimer(time.Hour)
+	patience.Stop()
+	defer patience.Stop()
 
 	var (
 		quiet   time.Time // since when it has been idle without an answer
@@ -242,6 +247,10 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 			silent = true
 		case <-r.hints:
 		case <-again.C:
+		case <-patience.C:
+		}
+		if rest := e.refuseLate(ctx, r, t.Session, settings.PermissionWait); rest > 0 {
+			patience.Reset(rest)
 		}
 
 		messages, err := e.read(ctx, r.directory, t.Session, t.MessageID)
@@ -349,6 +358,9 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 	}
 	r.finishing = true
 	session, messageID, settle := r.session, r.messageID, time.Duration(0)
+	if r.refusal != "" && out.state != task.Completed {
+		out.reason += "; " + r.refusal
+	}
 	if !r.shown {
 		settle = settleLimit
 	}

@@ -186,7 +186,7 @@ func (s toolset) result(ctx context.Context, c tool.Call, a idArgs) (tool.Result
 		}
 		return out, nil
 	}
-	out.Output = heading(v.Task) + standing(&v.Task, v.Position)
+	out.Output = heading(v.Task) + standing(&v.Task, v.Position, v.Asks)
 	if v.Partial != "" {
 		out.Output += "\nIts output so far:\n" + v.Partial
 	}
@@ -232,10 +232,9 @@ func (s toolset) list(ctx context.Context, c tool.Call, a listArgs) (tool.Result
 	for i := range page.Tasks {
 		t := &page.Tasks[i]
 		b = appendHeading(append(b, '\n'), t)
-		if t.State == task.Pending {
-			b = append(b, standing(t, s.engine.Position(t.ID))...)
-		} else {
-			b = append(b, standing(t, 0)...)
+		if !t.State.Terminal() {
+			position, asks := s.engine.Standing(t.ID)
+			b = append(b, standing(t, position, asks)...)
 		}
 		if t.Error != "" {
 			b = append(append(b, ": "...), firstLine(t.Error, 120)...)
@@ -245,8 +244,10 @@ func (s toolset) list(ctx context.Context, c tool.Call, a listArgs) (tool.Result
 }
 
 // standing adds what the state alone does not say.
-func standing(t *task.Task, position int) string {
+func standing(t *task.Task, position int, asks string) string {
 	switch {
+	case asks != "":
+		return ", waits for the user's permission: " + asks
 	case position > 0:
 		return fmt.Sprintf(", place %d in the queue", position)
 	case t.Uncertain:

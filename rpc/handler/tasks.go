@@ -59,7 +59,9 @@ func registerTasks(r *rpc.Router, d Deps) {
 		}
 		res := wire.TaskListResult{Tasks: make([]wire.Task, 0, len(page.Tasks)), Totals: map[string]int{}}
 		for _, t := range page.Tasks {
-			res.Tasks = append(res.Tasks, taskOf(delegate.View{Task: t, Position: d.Tasks.Position(t.ID)}))
+			v := delegate.View{Task: t}
+			v.Position, v.Asks = d.Tasks.Standing(t.ID)
+			res.Tasks = append(res.Tasks, taskOf(v))
 		}
 		for state, n := range page.Totals {
 			res.Totals[string(state)] = n
@@ -84,7 +86,7 @@ func taskOf(v delegate.View) wire.Task {
 	t := wire.Task{
 		ID: string(v.ID), Description: v.Description, Agent: v.Agent, State: string(v.State), Uncertain: v.Uncertain,
 		Attempt: v.Attempt, Depth: v.Depth, Background: v.Background, Group: v.Group, ParentSession: v.Parent,
-		Session: v.Session, Position: v.Position,
+		Session: v.Session, Position: v.Position, Asks: v.Asks,
 		Created: millis(v.Created), Started: millis(v.Started), Ended: millis(v.Ended),
 		Result: v.Result, Error: v.Error,
 	}

@@ -15,6 +15,7 @@ type Task struct {
 	ParentSession string `json:"parentSession"`
 	Session       string `json:"session,omitempty" doc:"the child session"`
 	Position      int    `json:"position,omitempty" doc:"place in the queue, from 1"`
+	Asks          string `json:"asks,omitempty" doc:"what it waits for a person to permit"`
 	Created       int64  `json:"created"`
 	Started       int64  `json:"started,omitempty"`
 	Ended         int64  `json:"ended,omitempty"`

@@ -481,3 +481,12 @@ func (o *OpenCode) Toast(ctx context.Context, directory string, t host.Toast) er
 	o.toasts = append(o.toasts, t)
 	return nil
 }
+
+// ReplyPermission implements delegate.Host: it emits the reply.
+func (o *OpenCode) ReplyPermission(ctx context.Context, directory, session, question, response string) error {
+	if err := o.enter(ctx, "ReplyPermission:"+response); err != nil {
+		return err
+	}
+	o.emit(directory, host.Event{Type: host.EventReplied, Session: session, Question: host.Question{ID: question}})
+	return nil
+}

@@ -6,7 +6,7 @@ export interface ToolDefinition {
   schema: { properties: Record<string, unknown>; [key: string]: unknown };
 }
 
-export const MANIFEST_HASH = "01ee6e3fb73d74af";
+export const MANIFEST_HASH = "d9d7955baf77afd6";
 
 export const TOOLS: readonly ToolDefinition[] = [
   {
@@ -189,6 +189,7 @@ export const EVENTS: Readonly<Record<string, readonly string[]>> = {
   ],
   "message.updated": [],
   "permission.asked": [],
+  "permission.replied": [],
   "session.deleted": [],
   "session.error": [],
   "session.idle": [],

@@ -270,6 +270,8 @@ export interface Task {
   session?: string;
   /** place in the queue, from 1 */
   position?: number;
+  /** what it waits for a person to permit */
+  asks?: string;
   created: number;
   started?: number;
   ended?: number;
