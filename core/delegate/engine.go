@@ -94,10 +94,10 @@ type Engine struct {
 	runs      map[task.ID]*run
 	bySession map[string]*run // by child session
 	parents   map[string]*parent
-	ready     []*run    // hold a slot, wait for a goroutine
-	nudged    []*parent // may have something to be told
-	orphaned  []string  // directories in which an earlier sidecar left tasks running
-	respawned bool
+	ready     []*run          // hold a slot, wait for a goroutine
+	nudged    []*parent       // may have something to be told
+	orphaned  []string        // directories in which an earlier sidecar left tasks running
+	swept     map[string]bool // which of them were looked through; nil if none died
 	lineage   map[string]origin
 	agents    map[string]agentList
 }
@@ -119,7 +119,8 @@ func (e *Engine) WorkspaceOpened(directory string, s Settings) {
 	defer e.mu.Unlock()
 	e.settings[directory] = s
 	delete(e.closed, directory)
-	if e.respawned {
+	if e.swept != nil && !e.swept[directory] { // once: later such sessions are people's
+		e.swept[directory] = true
 		e.orphaned = append(e.orphaned, directory)
 		poke(e.signal)
 	}

@@ -443,7 +443,12 @@ func TestTasksOfACrashedSidecarAreStopped(t *testing.T) {
 			}
 			return s.ID
 		}
+		ended := r.launch("ended")
+		if _, err := r.engine.Cancel(t.Context(), ended, "done with it"); err != nil {
+			t.Fatal(err)
+		}
 		lost, person := start(map[string]string{taskKey: "task_12345678"}), start(nil)
+		reused := start(map[string]string{taskKey: string(ended)})
 		r.engine.Respawned()
 		r.configure(func(*Settings) {})
 		r.sleep(time.Second)
@@ -451,13 +456,23 @@ func TestTasksOfACrashedSidecarAreStopped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for id, want := range map[string]bool{lost: false, person: true, r.get(mine).Session: true} {
+		for id, want := range map[string]bool{lost: false, person: true, reused: true, r.get(mine).Session: true} {
 			if _, got := busy[id]; got != want {
 				t.Errorf("%s is busy: %v, want %v", id, got, want)
 			}
 		}
-		if w := r.wakes(); len(w) != 1 || !strings.Contains(w[0].Text(), "task_12345678") {
-			t.Errorf("the parent got %d messages", len(w))
+		told := 0
+		for _, w := range r.wakes() {
+			told += strings.Count(w.Text(), "task_12345678")
+		}
+		if told != 1 {
+			t.Errorf("the parent was told %d times of the task that was lost", told)
+		}
+		again := start(map[string]string{taskKey: "task_87654321"}) // a person's, by now
+		r.configure(func(*Settings) {})
+		r.sleep(time.Second)
+		if busy, _ := r.host.Statuses(t.Context(), dir); busy[again].Type == "" {
+			t.Error("a later open of the workspace stopped a session again")
 		}
 	})
 }

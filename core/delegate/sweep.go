@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
 
@@ -15,7 +16,7 @@ const taskKey = "opencode-sidecar.task"
 func (e *Engine) Respawned() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.respawned = true
+	e.swept = map[string]bool{}
 }
 
 // sweep stops what an earlier sidecar left running in a directory, and tells the
@@ -31,10 +32,11 @@ func (e *Engine) sweep(ctx context.Context, directory string) {
 	for id := range statuses {
 		s, err := e.host.Session(ctx, directory, id)
 		name := s.Metadata[taskKey]
-		e.mu.Lock()
-		known := e.bySession[id] != nil
-		e.mu.Unlock()
-		if err != nil || name == "" || known {
+		if err != nil || name == "" {
+			continue
+		}
+		// A task of ours, or a session of one that has ended, which a person uses.
+		if _, err := e.store.Get(ctx, task.ID(name)); err == nil {
 			continue
 		}
 		line := fmt.Sprintf("\n[WARNING] %s (session %s)", name, id)
