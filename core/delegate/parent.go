@@ -253,22 +253,6 @@ func idsOf(tasks []task.Task) []task.ID {
 	return ids
 }
 
-// arrives waits a moment for a prompt of ours to be stored.
-func (e *Engine) arrives(ctx context.Context, directory, session, messageID string) bool {
-	for wait := 25 * time.Millisecond; ; wait *= 2 {
-		if e.arrived(ctx, directory, session, messageID) {
-			return true
-		}
-		if wait > time.Second || ctx.Err() != nil {
-			return false
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
-	}
-}
-
 // untold loads the tasks of an outbox that the parent does not know yet.
 func (e *Engine) untold(ctx context.Context, p *parent, ids []task.ID) []task.Task {
 	var tasks []task.Task
