@@ -129,4 +129,3 @@ func (e *Engine) arrives(ctx context.Context, directory, session, messageID stri
 		}
 	}
 }
-
