@@ -46,6 +46,9 @@ var (
 	ErrRefused = errors.New("refused")
 )
 
+// errBug stands for what a call would have returned that panicked.
+var errBug = errors.New("a bug of the sidecar got in the way; its log has the details")
+
 // Settings are what users may choose for a workspace. They can change while
 // tasks run; a task keeps the deadlines that it started with.
 type Settings struct {
@@ -98,6 +101,7 @@ type Engine struct {
 	nudged    []*parent       // may have something to be told
 	orphaned  []string        // directories in which an earlier sidecar left tasks running
 	swept     map[string]bool // which of them were looked through; nil if none died
+	respawned time.Time       // when that was learnt
 	lineage   map[string]origin
 	agents    map[string]agentList
 }
@@ -119,7 +123,9 @@ func (e *Engine) WorkspaceOpened(directory string, s Settings) {
 	defer e.mu.Unlock()
 	e.settings[directory] = s
 	delete(e.closed, directory)
-	if e.swept != nil && !e.swept[directory] { // once: later such sessions are people's
+	// Once, and only the directories that the shim opens again at once: later such
+	// sessions are people's.
+	if e.swept != nil && !e.swept[directory] && time.Since(e.respawned) < sweepWindow {
 		e.swept[directory] = true
 		e.orphaned = append(e.orphaned, directory)
 		poke(e.signal)

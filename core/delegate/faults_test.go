@@ -451,7 +451,7 @@ func TestTasksOfACrashedSidecarAreStopped(t *testing.T) {
 		reused := start(map[string]string{taskKey: string(ended)})
 		r.engine.Respawned()
 		r.configure(func(*Settings) {})
-		r.sleep(time.Second)
+		r.sleep(settleLimit + 2*sweepAgain)
 		busy, err := r.host.Statuses(t.Context(), dir)
 		if err != nil {
 			t.Fatal(err)

@@ -85,7 +85,11 @@ func (e *Engine) Transform(ctx context.Context, session, messageID string) (add 
 	}
 	result := Append{messageID, digest(tasks)}
 	// A prompt with a known message id starts no turn; its text joins the message.
-	if err := e.host.Prompt(ctx, p.directory, host.Prompt{Session: session, MessageID: messageID, Text: result.Text, Synthetic: true}); err != nil {
+	// It also rewrites the message's agent and model, so they have to be named.
+	e.mu.Lock()
+	more := host.Prompt{Session: session, MessageID: messageID, Agent: p.agent, Model: p.model, Text: result.Text, Synthetic: true}
+	e.mu.Unlock()
+	if err := e.host.Prompt(ctx, p.directory, more); err != nil {
 		e.log.Warn().Err(err).Str("session", session).Msg("results not stored in their message")
 		e.mu.Lock()
 		p.late = append(p.late, result)

@@ -97,8 +97,9 @@ func (e *Engine) launch(ctx context.Context, s Spec, settings Settings) (task.Ta
 		noAgent  error
 		noOrigin error
 	)
-	ask.Go(func() { agent, noAgent = e.agent(ctx, s.Directory, s.Agent) })
-	ask.Go(func() { asked = e.modelOf(ctx, s) })
+	noAgent = errBug
+	ask.Go(func() { e.guard("launch", func() { agent, noAgent = e.agent(ctx, s.Directory, s.Agent) }) })
+	ask.Go(func() { e.guard("launch", func() { asked = e.modelOf(ctx, s) }) })
 	from, noOrigin = e.originOf(ctx, s.Directory, s.Parent)
 	ask.Wait()
 	if err := cmp.Or(noAgent, noOrigin); err != nil {
@@ -110,8 +111,11 @@ func (e *Engine) launch(ctx context.Context, s Spec, settings Settings) (task.Ta
 	e.mu.Lock()
 	p := e.parents[s.Parent]
 	p.depth = from.depth
-	if asked.ID != "" && s.ParentAgent != "" {
-		p.agent, p.model = s.ParentAgent, asked
+	if s.ParentAgent != "" {
+		p.agent = s.ParentAgent
+	}
+	if asked.ID != "" {
+		p.model = asked
 	}
 	e.mu.Unlock()
 	model := agent.Model

@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -85,6 +86,7 @@ func (e *Engine) nudgeLocked(p *parent) {
 
 // serve does whatever a parent is due, until nothing is.
 func (e *Engine) serve(ctx context.Context, p *parent) {
+	defer e.unlessServed(p)()
 	for {
 		e.mu.Lock()
 		p.again = false
@@ -111,6 +113,19 @@ func (e *Engine) serve(ctx context.Context, p *parent) {
 			return
 		}
 		e.mu.Unlock()
+	}
+}
+
+// unlessServed returns a func to defer: it lets a parent be served again after a
+// panic, which goes on to the guard.
+func (e *Engine) unlessServed(p *parent) func() {
+	return func() {
+		if v := recover(); v != nil {
+			e.mu.Lock()
+			p.serving = false
+			e.mu.Unlock()
+			panic(v)
+		}
 	}
 }
 
@@ -142,7 +157,10 @@ func (e *Engine) wake(ctx context.Context, p *parent) {
 		messages []host.Message
 		unread   error
 	)
-	ask.Go(func() { messages, unread = e.host.Messages(ctx, p.directory, p.session, recent) })
+	unread = errBug
+	ask.Go(func() {
+		e.guard("wake", func() { messages, unread = e.host.Messages(ctx, p.directory, p.session, recent) })
+	})
 	statuses, err := e.host.Statuses(ctx, p.directory)
 	ask.Wait()
 	if _, busy := statuses[p.session]; err != nil || busy {
@@ -205,11 +223,13 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 	}
 	err = e.host.Prompt(ctx, p.directory, prompt)
 	// Accepted is not stored: a prompt with an agent that is gone is swallowed.
-	if !e.arrives(ctx, p.directory, p.session, id) {
-		e.log.Warn().Err(err).Str("session", p.session).Msg("parent not told yet")
-		e.mu.Lock()
-		p.missed++
-		e.mu.Unlock()
+	if stored, unread := e.arrives(ctx, p.directory, p.session, id); !stored {
+		e.log.Warn().Err(cmp.Or(err, unread)).Str("session", p.session).Msg("parent not told yet")
+		if err == nil && unread == nil { // swallowed, not lost on the way
+			e.mu.Lock()
+			p.missed++
+			e.mu.Unlock()
+		}
 		return
 	}
 	e.mu.Lock()
@@ -235,6 +255,9 @@ func (e *Engine) batch(ctx context.Context, p *parent, tasks []task.Task) (id st
 		case wake == "":
 		case e.arrived(ctx, p.directory, p.session, wake):
 			e.markTold(ctx, p, idsOf(together))
+			e.mu.Lock()
+			p.missed = 0
+			e.mu.Unlock()
 		default:
 			id, chosen = wake, together
 		}
@@ -283,11 +306,19 @@ func (e *Engine) markTold(ctx context.Context, p *parent, ids []task.ID) {
 
 // abortedAt returns when the last turn of a session was stopped, zero if it was
 // not. One that is stopped between two tries of its provider ends without an
-// error; messages that were queued behind it stay without an answer.
+// error; messages that were queued behind it stay without an answer. A person
+// who has spoken since has ended the hold.
 func abortedAt(messages []host.Message) time.Time {
+	var spoke time.Time
 	for _, m := range slices.Backward(messages) {
 		if m.Role != host.Assistant {
+			if spoke.IsZero() && byPerson(m) {
+				spoke = m.Created
+			}
 			continue
+		}
+		if spoke.After(m.Completed) {
+			break
 		}
 		if m.Error.Aborted() || m.Error == nil && m.Finish == "" {
 			return m.Completed
@@ -295,6 +326,11 @@ func abortedAt(messages []host.Message) time.Time {
 		break
 	}
 	return time.Time{}
+}
+
+// byPerson reports whether somebody typed a message.
+func byPerson(m host.Message) bool {
+	return m.Role == host.User && slices.ContainsFunc(m.Parts, func(p host.Part) bool { return p.Type == "text" && !p.Synthetic })
 }
 
 // lastSpeaker returns the agent and model that a session runs with: a message of
@@ -328,6 +364,7 @@ func (e *Engine) UserSpoke(ctx context.Context, session, messageID string) {
 	}
 	p.serving = true // keeps a wake from telling the same
 	e.mu.Unlock()
+	defer e.unlessServed(p)()
 	messages, err := e.host.Messages(ctx, p.directory, p.session, recent)
 	e.tell(ctx, p, ids, messages, err, true)
 	e.mu.Lock()

@@ -3,14 +3,15 @@ package delegate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
 
-// A task may ask for permission. OpenCode shows the question to whoever looks at
-// its sessions; where nobody does, the call would wait for ever, and its slot
-// with it. So a question that stays open is refused.
+// A task may ask for permission, for several calls at a time. OpenCode shows the
+// questions to whoever looks at its sessions; where nobody does, a call would
+// wait for ever, and its slot with it. So a question that stays open is refused.
 
 // question is one that a run waits for.
 type question struct {
@@ -21,38 +22,39 @@ type question struct {
 // asked notes that a run asks, answered that somebody has replied. Both want the
 // engine's mu.
 func (r *run) asked(q host.Question) {
-	r.question = &question{q, time.Now()}
+	r.answered(q) // the event may come twice
+	r.questions = append(r.questions, question{q, time.Now()})
 	r.hint()
 }
 
 func (r *run) answered(q host.Question) {
-	if r.question != nil && r.question.ID == q.ID {
-		r.question = nil
-		r.hint()
-	}
+	r.questions = slices.DeleteFunc(r.questions, func(open question) bool { return open.ID == q.ID })
 }
 
-// refuseLate refuses a run's question once it has waited for limit, and returns
-// how long it may still wait; zero if there is none.
+// refuseLate refuses a run's questions that have waited for limit, and returns
+// how long the next one may still wait; zero if there is none.
 func (e *Engine) refuseLate(ctx context.Context, r *run, session string, limit time.Duration) time.Duration {
-	e.mu.Lock()
-	q := r.question
-	e.mu.Unlock()
-	if q == nil {
-		return 0
+	for {
+		e.mu.Lock()
+		if len(r.questions) == 0 {
+			e.mu.Unlock()
+			return 0
+		}
+		q := r.questions[0]
+		e.mu.Unlock()
+		if rest := limit - time.Since(q.since); rest > 0 {
+			return rest
+		}
+		err := e.host.ReplyPermission(ctx, r.directory, session, q.ID, "reject")
+		if err != nil && !host.NotFound(err) { // not found: answered, and the event was lost
+			e.log.Warn().Err(err).Str("task", string(r.id)).Msg("a question for permission could not be refused")
+			return time.Second
+		}
+		e.mu.Lock()
+		r.answered(q.Question)
+		if err == nil {
+			r.refusal = fmt.Sprintf("nobody answered its question for permission (%s) within %s, so it was refused", q.Question, limit)
+		}
+		e.mu.Unlock()
 	}
-	if rest := limit - time.Since(q.since); rest > 0 {
-		return rest
-	}
-	if err := e.host.ReplyPermission(ctx, r.directory, session, q.ID, "reject"); err != nil {
-		e.log.Warn().Err(err).Str("task", string(r.id)).Msg("a question for permission could not be refused")
-		return time.Second
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if r.question == q {
-		r.question = nil
-	}
-	r.refusal = fmt.Sprintf("nobody answered its question for permission (%s) within %s, so it was refused", q.Question, limit)
-	return 0
 }

@@ -50,11 +50,11 @@ func (e *Engine) Standing(id task.ID) (position int, asks string) {
 		e.mu.Unlock()
 		return 0, ""
 	}
-	ticket, waits, q := r.ticket, r.lease == nil, r.question
-	e.mu.Unlock()
-	if q != nil {
-		asks = q.String()
+	ticket, waits := r.ticket, r.lease == nil
+	if len(r.questions) > 0 {
+		asks = r.questions[0].String()
 	}
+	e.mu.Unlock()
 	if waits && ticket != nil {
 		position = ticket.Position()
 	}

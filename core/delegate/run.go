@@ -32,6 +32,9 @@ const (
 	firstLook, lastLook = 100 * time.Millisecond, 5 * time.Second
 )
 
+// reloaded is why a task ended whose session OpenCode itself has stopped.
+const reloaded = "OpenCode closed or reloaded the workspace while it ran"
+
 // run is an open task in memory. The fields above mu's line never change after
 // the launch; the engine's mu guards the ones below.
 type run struct {
@@ -49,9 +52,10 @@ type run struct {
 	messageID  string  // of the prompt in it
 	ending     *ending // why somebody wants it to end
 	cancel     context.CancelCauseFunc
+	rush       context.CancelFunc // ends the wait for its session to stop
 	failure    *host.MessageError // what session.error said
-	question   *question          // it waits for a person's permission
-	refusal    string             // that nobody gave
+	questions  []question         // for a person's permission, oldest first
+	refusal    string             // that nobody gave one
 	shown      bool               // its turn was seen to run
 	closed     bool               // its workspace was closed while it ran
 	finishing  bool               // one goroutine ends it
@@ -88,6 +92,9 @@ func (r *run) touch() { r.active.Store(time.Now().UnixNano()) }
 func (e *Engine) end(ctx context.Context, r *run, why *ending) {
 	e.mu.Lock()
 	if r.ending != nil {
+		if rush := r.rush; rush != nil && !why.until.IsZero() {
+			time.AfterFunc(time.Until(why.until), rush) // ends with the process at the latest
+		}
 		e.mu.Unlock()
 		return
 	}
@@ -188,10 +195,14 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 	return e.supervise(ctx, r, t)
 }
 
-// outlast returns a context that ends limit after ctx does.
+// outlast returns a context that ends limit after ctx does, or earlier if its end
+// is in a hurry.
 func outlast(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
+		if why, ok := errors.AsType[*ending](context.Cause(ctx)); ok && !why.until.IsZero() {
+			limit = min(limit, time.Until(why.until))
+		}
 		select {
 		case <-longer.Done():
 		case <-time.After(limit):
@@ -261,7 +272,7 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 			// Somebody's stop, or OpenCode closing the workspace, which aborts first
 			// and says so a moment later.
 			if e.closedOf(r) {
-				v.state, v.reason = task.Interrupted, "OpenCode closed or reloaded the workspace while it ran"
+				v.state, v.reason = task.Interrupted, reloaded
 			} else if stopped.IsZero() {
 				stopped = time.Now()
 			}
@@ -302,6 +313,9 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 			}
 			idle := time.Since(quiet)
 			if v.idle != nil && idle >= idleLimit {
+				if v.idle.state == task.Cancelled && e.closedOf(r) {
+					v.idle.state, v.idle.reason = task.Interrupted, reloaded
+				}
 				return *v.idle
 			}
 			if idle >= uncertainLimit {
@@ -357,11 +371,14 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 	}
 	e.mu.Unlock()
 
-	looking, done := ctx, context.CancelFunc(func() {})
-	if !out.until.IsZero() {
-		looking, done = context.WithDeadlineCause(ctx, out.until, errors.New("the time to shut down was up"))
-	}
+	looking, done := context.WithCancel(ctx)
 	defer done()
+	if !out.until.IsZero() {
+		defer time.AfterFunc(time.Until(out.until), done).Stop()
+	}
+	e.mu.Lock()
+	r.rush = done
+	e.mu.Unlock()
 	if out.stop && session != "" {
 		if err := e.stopSession(looking, r.directory, session, messageID, settle); err != nil {
 			out.reason += fmt.Sprintf("; that its session stopped is not confirmed (%v)", err)

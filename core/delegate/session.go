@@ -96,32 +96,43 @@ func (e *Engine) read(ctx context.Context, directory, session, back string) ([]h
 	}
 }
 
-// arrived reports whether a prompt of ours is in its session.
+// arrived reports whether a prompt of ours is known to be in its session.
 func (e *Engine) arrived(ctx context.Context, directory, session, messageID string) bool {
+	found, _ := e.lookup(ctx, directory, session, messageID)
+	return found
+}
+
+// lookup looks for a message of ours; with an error it may be there or not.
+func (e *Engine) lookup(ctx context.Context, directory, session, messageID string) (bool, error) {
 	// The caller may have been called off in the middle of the very call that is
 	// looked for.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookLimit)
 	defer cancel()
 	messages, err := e.read(ctx, directory, session, messageID)
 	if err != nil {
-		return false
+		return false, err
 	}
 	for _, m := range messages {
 		if m.ID == messageID {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
 }
 
-// arrives waits a moment for a prompt of ours to be stored.
-func (e *Engine) arrives(ctx context.Context, directory, session, messageID string) bool {
+// arrives waits a moment for a prompt of ours to be stored. With an error it may
+// be there or not.
+func (e *Engine) arrives(ctx context.Context, directory, session, messageID string) (bool, error) {
 	for wait := 25 * time.Millisecond; ; wait *= 2 {
-		if e.arrived(ctx, directory, session, messageID) {
-			return true
+		found, err := e.lookup(ctx, directory, session, messageID)
+		if found {
+			return true, nil
 		}
-		if wait > time.Second || ctx.Err() != nil {
-			return false
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if wait > time.Second {
+			return false, err
 		}
 		select {
 		case <-time.After(wait):

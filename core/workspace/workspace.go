@@ -50,8 +50,11 @@ func New(gone func(Workspace), empty func()) *Registry {
 func (r *Registry) Open(id string, w Workspace) (reattached bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.byID[id] != nil {
-		return false, fmt.Errorf("workspace %q is open already", id)
+	if e := r.byID[id]; e != nil {
+		if e.Directory == w.Directory { // its first answer was lost
+			return true, nil
+		}
+		return false, fmt.Errorf("workspace %q is open already, for another directory", id)
 	}
 	e := r.byDir[w.Directory]
 	reattached = e != nil

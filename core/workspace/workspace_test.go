@@ -69,8 +69,9 @@ func TestOneDirectoryOpenTwice(t *testing.T) {
 		if l.gone != 1 || l.empty != 0 {
 			t.Errorf("with /b open: %+v, want one gone and none empty", l)
 		}
-		if _, err := r.Open("wrk_3", Workspace{Directory: "/b"}); err == nil {
-			t.Error("an open id was taken twice")
+		open(t, r, "wrk_3", "/b", true) // the answer to the first open was lost
+		if _, err := r.Open("wrk_3", Workspace{Directory: "/c"}); err == nil {
+			t.Error("an open id was taken for another directory")
 		}
 	})
 }

@@ -170,7 +170,7 @@ func (o *OpenCode) SetBusy(id string, busy bool) {
 func (o *OpenCode) Say(id, messageID, text string) {
 	o.mu.Lock()
 	s := o.sessions[id]
-	s.messages = append(s.messages, host.Message{ID: messageID, Session: id, Role: host.User, Agent: "plan", Parts: []host.Part{{Type: "text", Text: text}}})
+	s.messages = append(s.messages, host.Message{ID: messageID, Session: id, Role: host.User, Agent: "plan", Created: time.Now(), Parts: []host.Part{{Type: "text", Text: text}}})
 	directory := s.directory
 	o.mu.Unlock()
 	o.emit(directory, host.Event{Type: host.EventMessage, Session: id, MessageID: messageID, Role: host.User, Created: time.Now()})
