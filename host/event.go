@@ -46,9 +46,23 @@ type Event struct {
 	Created   time.Time     // message.updated: when the message was stored
 	Part      string        // message.part.updated: the type of the part
 	Reason    string        // step-finish: stop | tool-calls | ...
+	Usage     Usage         // message.updated of an assistant: so far
+	Call      ToolCall      // message.part.updated of a tool
 	Status    string        // session.status: busy | idle | retry
 	Error     *MessageError // session.error
 	Question  Question      // permission.asked, permission.replied: which one
+}
+
+// ToolCall is a tool call that a session makes.
+type ToolCall struct {
+	ID     string
+	Tool   string
+	Status string // pending | running | completed | error
+	// Input is the arguments in JSON with long texts shortened: enough to tell
+	// calls apart, not to repeat them. It is there from running on.
+	Input string
+	// Files are the absolute or worktree-relative paths that the call changes.
+	Files []string
 }
 
 // Question is a question for permission that a tool call waits for.

@@ -73,6 +73,7 @@ type Agent struct {
 	Mode        string // primary | subagent | all
 	Hidden      bool
 	Model       Model
+	Permission  []Rule // later rules win
 }
 
 // Toast is a short notice in the TUI.
@@ -113,7 +114,15 @@ type Message struct {
 	Error     *MessageError
 	Created   time.Time
 	Completed time.Time // zero while it is being written
+	Usage     Usage     // assistant: so far
 	Parts     []Part
+}
+
+// Usage is what a message of an assistant has used: tokens as its provider
+// counts them, and US dollars.
+type Usage struct {
+	Input, Output, Reasoning, CacheRead, CacheWrite int64
+	Cost                                            float64
 }
 
 // Text joins the text parts that belong to the answer (or prompt) itself.
@@ -137,6 +146,7 @@ type Part struct {
 	Text      string
 	Synthetic bool
 	Tool      string
+	Call      string // tool: the id of the call
 	Status    string // tool: pending | running | completed | error
 }
 
@@ -145,6 +155,10 @@ type MessageError struct {
 	Name    string
 	Message string
 	Status  int // HTTP status of the provider, 0 if there was none
+	// Retryable is OpenCode's own judgement of a provider's error, RetryAfter what
+	// the provider asked for, 0 if it did not.
+	Retryable  bool
+	RetryAfter time.Duration
 }
 
 // Aborted reports whether somebody stopped the turn.

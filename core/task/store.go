@@ -41,11 +41,13 @@ type Query struct {
 	Parent   string
 	Session  string // the child session
 	Group    string
+	Root     string // the session at the top
 	Owner    string
 	States   []State // any of these
 	Untold   bool    // only tasks whose parent does not have the outcome
+	Stop     bool    // only tasks that somebody outside of the owner wants to end
 	Limit    int     // tasks returned; 0 means none, only totals
-	Texts    bool    // return Prompt and Result too; they are left empty without
+	Texts    bool    // return Prompt, Result and Past too; they are left empty without
 }
 
 // Matches reports whether t passes the filter.
@@ -54,7 +56,9 @@ func (q Query) Matches(t *Task) bool {
 		(q.Parent == "" || q.Parent == t.Parent) &&
 		(q.Session == "" || q.Session == t.Session) &&
 		(q.Group == "" || q.Group == t.Group) &&
+		(q.Root == "" || q.Root == t.Root) &&
 		(q.Owner == "" || q.Owner == t.Owner) &&
+		(!q.Stop || t.Stop != "") &&
 		(!q.Untold || !t.Told) &&
 		(len(q.States) == 0 || slices.Contains(q.States, t.State))
 }
@@ -63,6 +67,19 @@ func (q Query) Matches(t *Task) bool {
 type Page struct {
 	Tasks  []Task // newest first, by the order of Create
 	Totals map[State]int
+	// Usage is the sum over all that match; only a query with a Root has it.
+	Usage Usage
+}
+
+// follows reports whether next begins an attempt after t's in a lawful way: it is
+// pending, and Past tells how t's ended, which it may have done just now (a
+// failure that is tried again is never seen as the end of the task).
+func (t *Task) follows(next *Task) bool {
+	if next.Attempt != t.Attempt+1 || next.State != Pending || len(next.Past) != len(t.Past)+1 {
+		return false
+	}
+	last := next.Past[len(t.Past)].State
+	return last.Terminal() && (t.State == last || !t.State.Terminal() && t.State.CanBecome(last))
 }
 
 // Apply runs change on a copy of t and checks what no change may do: alter the
@@ -77,7 +94,7 @@ func Apply(t Task, change func(*Task)) (Task, error) {
 	if next.Attempt == t.Attempt && next.State != t.State && !t.State.CanBecome(next.State) {
 		return t, &TransitionError{t.ID, t.State, next.State}
 	}
-	if next.Attempt != t.Attempt && (next.Attempt != t.Attempt+1 || !t.State.Terminal() || next.State != Pending) {
+	if next.Attempt != t.Attempt && !t.follows(&next) {
 		return t, &TransitionError{t.ID, t.State, next.State}
 	}
 	return next, nil

@@ -70,18 +70,32 @@ type Task struct {
 	Prompt      string
 	Group       string
 	Background  bool
-	Depth       int // 1 for a child of a session that a person opened
+	Root        string // the session that a person opened, at the top of Parent's lineage
+	Depth       int    // 1 for a child of Root
+	Mode        Mode
+	Priority    Priority
+	Wake        Wake
 
 	// Attempt counts from 1. MessageID is the prompt of this attempt; it is
-	// stored before it is sent, so that it is never sent twice.
+	// stored before it is sent, so that it is never sent twice. Past holds the
+	// attempts before it, oldest first.
 	Attempt   int
 	MessageID string
+	Past      []Attempt `json:",omitempty"`
+	// NotBefore is the earliest start of a pending attempt that follows a failed one.
+	NotBefore time.Time
 
 	State State
 	// Uncertain marks a running task of which OpenCode shows neither work nor an answer.
 	Uncertain bool
 	Result    string // the answer, or of a task that did not complete what it had written
 	Error     string // one sentence for people, "" if it completed
+
+	// Usage is what all attempts together have used.
+	Usage Usage
+	// Stop is why somebody outside of the owner's process wants it to end, ""
+	// while nobody does: the owner reads it and cancels the task.
+	Stop string
 
 	Created time.Time
 	Started time.Time
@@ -92,6 +106,72 @@ type Task struct {
 	Told   bool
 	WakeID string
 }
+
+// Attempt is an attempt that has ended and was followed by another.
+type Attempt struct {
+	MessageID      string
+	Model          host.Model
+	State          State
+	Result         string
+	Error          string
+	Started, Ended time.Time
+}
+
+// Over returns t's present attempt, ended in the given way, as a past one.
+// The caller appends it to Past of the next one.
+func (t Task) Over(state State, result, reason string, ended time.Time) Attempt {
+	return Attempt{MessageID: t.MessageID, Model: t.Model, State: state, Result: result, Error: reason, Started: t.Started, Ended: ended}
+}
+
+// Usage is what the model calls of a task have used. Tokens are the provider's
+// count as OpenCode reports it, Cost is in US dollars.
+type Usage struct {
+	Input, Output, Reasoning, CacheRead, CacheWrite int64
+	Cost                                            float64
+}
+
+// Tokens is the sum of all kinds.
+func (u Usage) Tokens() int64 {
+	return u.Input + u.Output + u.Reasoning + u.CacheRead + u.CacheWrite
+}
+
+// Plus returns the sum of two usages.
+func (u Usage) Plus(v Usage) Usage {
+	return Usage{
+		u.Input + v.Input, u.Output + v.Output, u.Reasoning + v.Reasoning,
+		u.CacheRead + v.CacheRead, u.CacheWrite + v.CacheWrite, u.Cost + v.Cost,
+	}
+}
+
+// Mode is how a task runs. The zero value is Normal.
+type Mode string
+
+// The modes.
+const (
+	Normal  Mode = ""
+	Race    Mode = "race"    // the first of its group that completes ends the others
+	Fractal Mode = "fractal" // its agent may delegate further
+)
+
+// Priority orders tasks that wait for a slot. The zero value is normal.
+type Priority string
+
+// The priorities.
+const (
+	High           Priority = "high"
+	NormalPriority Priority = ""
+	Low            Priority = "low"
+)
+
+// Wake is when the parent is told. The zero value is WakeEach.
+type Wake string
+
+// The policies of waking.
+const (
+	WakeEach Wake = ""     // when the task has ended, with those that end about then
+	WakeAll  Wake = "all"  // when all tasks of its group (or, without one, of its parent) have
+	WakeNone Wake = "none" // never: it can be read with get_task_result
+)
 
 // Fence says where the caller believes a task to stand. An update whose fence
 // does not match changes nothing: a late event of an older attempt is harmless.
