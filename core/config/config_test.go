@@ -39,14 +39,26 @@ func load(t *testing.T, raw string, vars map[string]string) (config.Options, []s
 func TestDefault(t *testing.T) {
 	want := config.Options{
 		DefaultConcurrency: 10, GlobalConcurrency: 50,
-		MaxDepth:           3,
-		MaxTasksPerSession: 100,
-		TaskTimeout:        time.Hour,
-		SilenceTimeout:     15 * time.Minute,
-		SyncTimeout:        5 * time.Minute,
-		PermissionTimeout:  5 * time.Minute,
-		Toasts:             true,
-		LogLevel:           "info",
+		AdaptiveConcurrency:     true,
+		CircuitFailureThreshold: 5,
+		CircuitRecovery:         30 * time.Second,
+		CircuitSuccesses:        2,
+		MemoryPressure:          90,
+		MaxDepth:                3,
+		TerminalDepth:           2,
+		MaxTasksPerSession:      100,
+		MaxTasksPerTree:         200,
+		TaskTimeout:             time.Hour,
+		SilenceTimeout:          15 * time.Minute,
+		SyncTimeout:             5 * time.Minute,
+		PermissionTimeout:       5 * time.Minute,
+		WakeDeferral:            10 * time.Minute,
+		MaxAttempts:             3,
+		MaxToolCalls:            1000,
+		MaxRepeatedCalls:        10,
+		ResultRetention:         30 * 24 * time.Hour,
+		Toasts:                  true,
+		LogLevel:                "info",
 	}
 	for _, raw := range []string{"", "null", "{}", `{"maxDepth":null,"agentConcurrency":null}`} {
 		got, warnings := load(t, raw, nil)
@@ -95,6 +107,70 @@ func TestLoad(t *testing.T) {
 				o.ModelConcurrency = map[string]int{"p/m=x:free": 4}
 			},
 		},
+		"US dollars": {
+			raw: `{"maxTaskCost":2.5,"maxSessionCost":"1e2"}`,
+			env: map[string]string{"OPENCODE_SIDECAR_MAX_TASK_COST": " 0.125 "},
+			want: func(o *config.Options) {
+				o.MaxTaskCost, o.MaxSessionCost = 0.125, 100
+			},
+		},
+		"wrong US dollars": {
+			raw: `{"maxTaskCost":"NaN","maxSessionCost":-1}`,
+			env: map[string]string{"OPENCODE_SIDECAR_MAX_SESSION_COST": "100000.01"},
+			warnings: []string{
+				`option "maxTaskCost" is "NaN"; accepted is a number from 0 to 100000; 0 is used`,
+				`option "maxSessionCost" is -1; accepted is a number from 0 to 100000; 0 is used`,
+				`OPENCODE_SIDECAR_MAX_SESSION_COST is "100000.01"; accepted is a number from 0 to 100000; 0 is used`,
+			},
+		},
+		"no duration at all": {
+			raw:  `{"queueTimeout":0}`,
+			env:  map[string]string{"OPENCODE_SIDECAR_QUEUE_TIMEOUT": "0s"},
+			want: func(o *config.Options) { o.QueueTimeout = 0 },
+		},
+		"lists of models": {
+			raw: `{"fallbackModels":{"Worker":["openai/gpt-5-mini","router/meta/llama:free"],"*":"a/b | c/d","none":[],"unset":null}}`,
+			want: func(o *config.Options) {
+				o.FallbackModels = map[string][]string{
+					"Worker": {"openai/gpt-5-mini", "router/meta/llama:free"}, "*": {"a/b", "c/d"}, "none": {},
+				}
+			},
+		},
+		"lists of models in the environment": {
+			raw: `{"fallbackModels":{"Reviewer":["p/m"]}}`,
+			env: map[string]string{"OPENCODE_SIDECAR_FALLBACK_MODELS": "Worker=openai/x|local/y=z, *=a/b,none="},
+			want: func(o *config.Options) {
+				o.FallbackModels = map[string][]string{"Worker": {"openai/x", "local/y=z"}, "*": {"a/b"}, "none": {}}
+			},
+		},
+		"wrong lists of models": {
+			raw: `{"fallbackModels":{"":["a/b"],"a":["gpt-5","p/m","/m","p/",7],"b":["gpt 5/x"],"c":5}}`,
+			env: map[string]string{"OPENCODE_SIDECAR_FALLBACK_MODELS": "openai/x,a=y"},
+			want: func(o *config.Options) {
+				o.FallbackModels = map[string][]string{"a": {"p/m"}}
+			},
+			warnings: []string{
+				`option "fallbackModels", entry "", is a list of models; accepted is the name of an agent, or *; it is ignored`,
+				`option "fallbackModels", entry "a", is "gpt-5"; accepted is provider/model; it is ignored`,
+				`option "fallbackModels", entry "a", is "/m"; accepted is provider/model; it is ignored`,
+				`option "fallbackModels", entry "a", is "p/"; accepted is provider/model; it is ignored`,
+				`option "fallbackModels", entry "a", is 7; accepted is provider/model; it is ignored`,
+				`option "fallbackModels", entry "b", is "gpt 5/x"; accepted is provider/model; it is ignored`,
+				`option "fallbackModels", entry "c", is 5; accepted is a list of provider/model, as ["a/b","c/d"] or "a/b|c/d"; it is ignored`,
+				`OPENCODE_SIDECAR_FALLBACK_MODELS is "openai/x"; accepted is names with a list of provider/model, as ["a/b","c/d"] or "a/b|c/d" each; it is ignored`,
+				`OPENCODE_SIDECAR_FALLBACK_MODELS, entry "a", is "y"; accepted is provider/model; it is ignored`,
+			},
+		},
+		"only the environment names the database": {
+			raw:  `{"store":"/home/victim/x.db","stor":1}`,
+			env:  map[string]string{"OPENCODE_SIDECAR_STORE": "/tmp/tasks.db"},
+			want: func(o *config.Options) { o.Store = "/tmp/tasks.db" },
+			warnings: []string{
+				`option "stor" does not exist and is ignored`,
+				`option "store" cannot be set in the plugin's options and is ignored there; set the environment variable OPENCODE_SIDECAR_STORE in its place`,
+			},
+		},
+		"the plugin's options unset nothing": {raw: `{"store":null}`},
 		"unknown keys": {
 			raw: `{"zzz":1,"maxdepth":2,"agentConcurency":{}}`,
 			warnings: []string{
@@ -226,8 +302,11 @@ func TestSchemaIsTheDeclaration(t *testing.T) {
 		return resolved.Validate(v) == nil
 	}
 	printed := properties(t)
-	if want := reflect.TypeFor[config.Options]().NumField(); len(printed) != want {
-		t.Errorf("%d properties for %d options", len(printed), want)
+	if want := reflect.TypeFor[config.Options]().NumField() - 1; len(printed) != want {
+		t.Errorf("%d properties for %d options that the plugin can set", len(printed), want)
+	}
+	if _, there := printed["store"]; there {
+		t.Error("the schema has an option that only the environment can set")
 	}
 	for key, p := range printed {
 		if p.Description == "" {
@@ -247,6 +326,8 @@ func TestSchemaIsTheDeclaration(t *testing.T) {
 		`{"maxDepth":10}`: true, `{"maxDepth":11}`: false, `{"maxDepht":1}`: false,
 		`{"taskTimeout":"1h30m"}`: true, `{"taskTimeout":"90000"}`: true, `{"taskTimeout":90000}`: true, `{"taskTimeout":60}`: false, `{"taskTimeout":"soon"}`: false,
 		`{"agentConcurrency":{"a":1}}`: true, `{"agentConcurrency":{"a":51}}`: false, `{"logLevel":"loud"}`: false,
+		`{"maxTaskCost":0.5}`: true, `{"maxTaskCost":-0.5}`: false, `{"queueTimeout":0}`: true, `{"store":"x"}`: false,
+		`{"fallbackModels":{"a":["p/m"]}}`: true, `{"fallbackModels":{"a":["m"]}}`: false, `{"fallbackModels":{"a":"p/m"}}`: false,
 	} {
 		if got := accepts(raw); got != want {
 			t.Errorf("the schema accepts %s: %v", raw, got)
@@ -257,18 +338,24 @@ func TestSchemaIsTheDeclaration(t *testing.T) {
 	}
 }
 
-var equateEmptyMaps = cmp.Comparer(func(a, b map[string]int) bool { return maps.Equal(a, b) })
+var equateEmptyMaps = cmp.Options{
+	cmp.Comparer(func(a, b map[string]int) bool { return maps.Equal(a, b) }),
+	cmp.Comparer(func(a, b map[string][]string) bool { return maps.EqualFunc(a, b, slices.Equal) }),
+}
 
 func TestReference(t *testing.T) {
 	lines := strings.Split(strings.TrimSuffix(config.Reference(), "\n"), "\n")
 	printed := properties(t)
-	if len(lines) != len(printed)+2 {
+	if len(lines) != len(printed)+3 {
 		t.Fatalf("%d lines for %d options", len(lines), len(printed))
 	}
 	for _, want := range []string{
 		"| Option | Type | Default | Environment | Meaning |",
 		"| `maxDepth` | number, 1 to 10 | `3` | `OPENCODE_SIDECAR_MAX_DEPTH` | How deep below the main session a task may be. |",
-		"| `taskTimeout` | duration, 1s to 24h | `\"1h\"` | `OPENCODE_SIDECAR_TASK_TIMEOUT` | How long a task may run. |",
+		"| `taskTimeout` | duration, 1s to 24h | `\"1h\"` | `OPENCODE_SIDECAR_TASK_TIMEOUT` | How long an attempt at a task may run. |",
+		"| `maxTaskCost` | number, 0 to 100000 | `0` | `OPENCODE_SIDECAR_MAX_TASK_COST` | How many US dollars one task may cost before it is stopped; 0 for no limit. |",
+		"| `queueTimeout` | duration, 0s to 24h | `\"0s\"` | `OPENCODE_SIDECAR_QUEUE_TIMEOUT` | How long a task may wait for a slot; 0 for no limit. |",
+		"| `store` | text | `\"\"` | `OPENCODE_SIDECAR_STORE` | Path of the task database, or memory to keep tasks in memory only; empty chooses one under the state folder. Only the environment can set it. |",
 		"| `agentConcurrency` | map of names to numbers, 1 to 50 | `{}` | `OPENCODE_SIDECAR_AGENT_CONCURRENCY` | How many tasks of an agent run at once, by the name of the agent. The first workspace of a process decides. |",
 	} {
 		if !slices.Contains(lines, want) {
@@ -284,7 +371,8 @@ func TestReference(t *testing.T) {
 
 func TestMachineLevel(t *testing.T) {
 	want := []string{
-		"agentConcurrency", "binary", "defaultConcurrency", "globalConcurrency", "log", "logLevel", "modelConcurrency", "providerConcurrency",
+		"adaptiveConcurrency", "agentConcurrency", "binary", "circuitFailureThreshold", "circuitRecovery", "circuitSuccesses",
+		"defaultConcurrency", "globalConcurrency", "log", "logLevel", "memoryPressure", "modelConcurrency", "providerConcurrency", "resultRetention",
 	}
 	var got []string
 	for key := range properties(t) {
@@ -296,6 +384,9 @@ func TestMachineLevel(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	if !config.MachineLevel("store") {
+		t.Error("the environment is the same for all workspaces, yet store is not machine-level")
+	}
 	if config.MachineLevel("nonsense") {
 		t.Error("an unknown key is machine-level")
 	}
@@ -304,7 +395,8 @@ func TestMachineLevel(t *testing.T) {
 func TestConflicts(t *testing.T) {
 	first, other := config.Default(), config.Default()
 	other.AgentConcurrency = map[string]int{} // the same as none
-	other.MaxDepth, other.Toasts, other.TaskTimeout = 5, false, time.Minute
+	other.MaxDepth, other.Toasts, other.TaskTimeout, other.MaxTaskCost = 5, false, time.Minute, 1.5
+	other.FallbackModels = map[string][]string{"a": {"p/m"}}
 	if got := config.Conflicts(first, other); got != nil {
 		t.Errorf("options of a workspace conflict: %v", got)
 	}
@@ -326,6 +418,8 @@ func FuzzLoad(f *testing.F) {
 		{`{"maxDepth":3,"agentConcurrency":{"a":1}}`, "worker=3,planner=2"},
 		{`{"taskTimeout":"60m","silenceTimeout":1e5}`, "1h30m"},
 		{`{"toasts":"true","logLevel":"debug","log":"x"}`, "true"},
+		{`{"maxTaskCost":0.1,"queueTimeout":0,"store":"x"}`, "-0"},
+		{`{"fallbackModels":{"a":["p/m","m"],"b":"p/m|q/n"}}`, "a=p/m|q,*=r/s="},
 		{`[1]`, "="}, {`null`, "-9223372036854775808"}, {``, "1e308"}, {`{"maxdepth":{}}`, "NaN"},
 	} {
 		f.Add([]byte(seed[0]), seed[1])
@@ -353,6 +447,12 @@ func FuzzLoad(f *testing.F) {
 			}
 			if m, ok := value.(map[string]int); ok && m == nil {
 				continue
+			}
+			if m, ok := value.(map[string][]string); ok && m == nil {
+				continue
+			}
+			if v.Type().Field(i).Tag.Get("scope") == "env" {
+				continue // not for the plugin's options, so not in the schema
 			}
 			written[v.Type().Field(i).Tag.Get("json")] = value
 		}

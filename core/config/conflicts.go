@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -37,6 +38,9 @@ func same(a, b reflect.Value) bool {
 	if m, ok := reflect.TypeAssert[map[string]int](a); ok {
 		return maps.Equal(m, b.Interface().(map[string]int))
 	}
+	if m, ok := reflect.TypeAssert[map[string][]string](a); ok {
+		return maps.EqualFunc(m, b.Interface().(map[string][]string), slices.Equal)
+	}
 	return a.Interface() == b.Interface()
 }
 
@@ -48,15 +52,22 @@ func show(v reflect.Value) string {
 	case string:
 		return strconv.Quote(v)
 	case map[string]int:
-		if len(v) == 0 {
-			return "{}"
-		}
-		encoded, err := json.Marshal(v)
-		if err != nil { // names and numbers always have a JSON form
-			panic(fmt.Sprintf("config: encoding limits: %v", err))
-		}
-		return string(encoded)
+		return object(v, len(v))
+	case map[string][]string:
+		return object(v, len(v))
 	default:
 		return fmt.Sprint(v)
 	}
+}
+
+// object writes a map of n entries, which may be nil.
+func object(m any, n int) string {
+	if n == 0 {
+		return "{}"
+	}
+	encoded, err := json.Marshal(m)
+	if err != nil { // names, numbers and texts always have a JSON form
+		panic(fmt.Sprintf("config: encoding a map: %v", err))
+	}
+	return string(encoded)
 }

@@ -14,15 +14,25 @@ type kind int
 
 const (
 	number kind = iota
+	amount      // a number with a fraction
 	limits      // a map of names to numbers
+	chains      // a map of names to lists of models
 	duration
 	flag
 	text
 )
 
+// The scopes; Options says what they mean.
+const (
+	machineScope = "machine"
+	shimScope    = "shim"
+	envScope     = "env"
+)
+
 // option is the declaration of one option, read from a field of Options.
 type option struct {
 	index    int // of the field
+	typ      reflect.Type
 	kind     kind
 	key, env string
 	doc      string
@@ -40,6 +50,7 @@ func declared() []option {
 	for field := range reflect.TypeFor[Options]().Fields() {
 		o := option{
 			index:    field.Index[0],
+			typ:      field.Type,
 			key:      field.Tag.Get("json"),
 			doc:      field.Tag.Get("doc"),
 			fallback: field.Tag.Get("default"),
@@ -56,8 +67,12 @@ func declared() []option {
 		switch field.Type {
 		case reflect.TypeFor[int]():
 			o.kind = number
+		case reflect.TypeFor[float64]():
+			o.kind = amount
 		case reflect.TypeFor[map[string]int]():
 			o.kind = limits
+		case reflect.TypeFor[map[string][]string]():
+			o.kind = chains
 		case reflect.TypeFor[time.Duration]():
 			o.kind = duration
 		case reflect.TypeFor[bool]():
@@ -68,6 +83,11 @@ func declared() []option {
 			panic(fmt.Sprintf("config: option %s: no rule for the type %s", field.Name, field.Type))
 		}
 		o.min, o.max = o.limit(field.Tag.Get("min")), o.limit(field.Tag.Get("max"))
+		switch o.scope {
+		case "", machineScope, shimScope, envScope:
+		default:
+			panic(fmt.Sprintf("config: option %s: no rule for the scope %q", o.key, o.scope))
+		}
 		if len(o.example) > 0 && !json.Valid(o.example) {
 			panic(fmt.Sprintf("config: option %s: the example is not JSON", o.key))
 		}
@@ -79,7 +99,7 @@ func declared() []option {
 // limit reads the tags min and max, which only kinds with numbers have.
 func (o option) limit(tag string) int64 {
 	switch o.kind {
-	case number, limits:
+	case number, amount, limits:
 		n, err := strconv.ParseInt(tag, 10, 64)
 		if err != nil {
 			panic(fmt.Sprintf("config: option %s: limit %q: %v", o.key, tag, err))
@@ -97,6 +117,9 @@ func (o option) limit(tag string) int64 {
 
 // machine tells whether the first workspace decides for the whole process.
 func (o option) machine() bool { return o.scope != "" }
+
+// envOnly tells whether the plugin's options cannot set the option.
+func (o option) envOnly() bool { return o.scope == envScope }
 
 // Default returns the options of a user who sets none.
 func Default() Options {

@@ -19,7 +19,7 @@ import (
 //
 // A key that does not exist or a value that is not accepted is told as a
 // warning, and what would hold without it is used; in a map, that is without
-// the entry. Warnings come in the order of the options, unknown keys first.
+// the entry, and in a list without the element. Warnings come in the order of the options, unknown keys first.
 //
 // An error means that raw is not JSON, which is not the user's doing. The
 // options are good even then: the defaults and the environment.
@@ -31,7 +31,12 @@ func Load(raw json.RawMessage, env func(string) (string, bool)) (Options, []Warn
 	warnings = append(warnings, unknown(given, all)...)
 	for _, o := range all {
 		field := target.Field(o.index)
-		if v, ok := given[o.key]; ok && string(v) != "null" {
+		if v, ok := given[o.key]; ok && string(v) != "null" && o.envOnly() {
+			warnings = append(warnings, Warning{
+				Key:     o.key,
+				Message: "option " + strconv.Quote(o.key) + " cannot be set in the plugin's options and is ignored there; set the environment variable " + o.env + " in its place",
+			})
+		} else if ok && string(v) != "null" {
 			value, problems := o.parseJSON(v)
 			warnings = append(warnings, o.apply(field, `option "`+o.key+`"`, value, problems)...)
 		}
@@ -60,18 +65,21 @@ func tuple(raw json.RawMessage) (map[string]json.RawMessage, []Warning, error) {
 
 // unknown warns of the keys that are no options.
 func unknown(given map[string]json.RawMessage, all []option) []Warning {
-	keys := make([]string, 0, len(all))
+	var known, settable []string
 	for _, o := range all {
-		keys = append(keys, o.key)
+		known = append(known, o.key)
+		if !o.envOnly() {
+			settable = append(settable, o.key)
+		}
 	}
 	var warnings []Warning
 	for _, key := range slices.Sorted(maps.Keys(given)) {
-		if slices.Contains(keys, key) {
+		if slices.Contains(known, key) {
 			continue
 		}
 		written := shorten(key)
 		message := "option " + strconv.Quote(written) + " does not exist and is ignored"
-		if meant, ok := spell.Nearest(key, keys); ok {
+		if meant, ok := spell.Nearest(key, settable); ok {
 			message += `; did you mean "` + meant + `"?`
 		}
 		warnings = append(warnings, Warning{Key: written, Message: message})
@@ -91,7 +99,7 @@ func (o option) apply(field reflect.Value, source string, value reflect.Value, p
 		if p.entry != "" {
 			subject += ", entry " + p.entry + ","
 		}
-		if o.kind == limits {
+		if o.isMap() {
 			instead = "it is ignored"
 		}
 		warnings = append(warnings, Warning{

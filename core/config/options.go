@@ -16,28 +16,51 @@ const EnvPrefix = "OPENCODE_SIDECAR_"
 // Options are the options of one workspace. Every value is within its limits.
 //
 // The tags: json is the key, doc the meaning, default the value when nobody
-// sets it, min and max the limits (of every value of a map), enum the accepted
+// sets it, min and max the limits (of every value of a map; whole numbers, US dollars too), enum the accepted
 // words, example a value for the schema, env the variable where it is not the
 // key in upper snake case. A duration is written as text ("90s",
 // "1h30m") or as a number of milliseconds. With scope "machine" the first
 // workspace of the process decides for all; with scope "shim" this process
-// does not read the option at all, and the first workspace decides too.
+// does not read the option at all, and the first workspace decides too. With
+// scope "env" only the environment can set it: the plugin's options may come
+// from the project that somebody has just cloned.
 type Options struct {
-	DefaultConcurrency  int            `json:"defaultConcurrency" default:"10" min:"1" max:"50" scope:"machine" doc:"How many tasks of one agent run at once when no other limit is given."`
-	AgentConcurrency    map[string]int `json:"agentConcurrency" min:"1" max:"50" scope:"machine" example:"{\"Worker\":3,\"Reviewer\":2}" doc:"How many tasks of an agent run at once, by the name of the agent."`
-	ModelConcurrency    map[string]int `json:"modelConcurrency" min:"1" max:"50" scope:"machine" example:"{\"anthropic/claude-sonnet-4-5\":4}" doc:"How many tasks run at once on a model, by provider/model."`
-	ProviderConcurrency map[string]int `json:"providerConcurrency" min:"1" max:"50" scope:"machine" example:"{\"anthropic\":8}" doc:"How many tasks run at once on the models of a provider, by its id."`
-	GlobalConcurrency   int            `json:"globalConcurrency" default:"50" min:"1" max:"50" scope:"machine" doc:"How many tasks run at once in all."`
-	MaxDepth            int            `json:"maxDepth" default:"3" min:"1" max:"10" doc:"How deep below the main session a task may be."`
-	MaxTasksPerSession  int            `json:"maxTasksPerSession" default:"100" min:"1" max:"1000" doc:"How many tasks of one session may be open at once, waiting ones included."`
-	TaskTimeout         time.Duration  `json:"taskTimeout" default:"60m" min:"1s" max:"24h" doc:"How long a task may run."`
-	SilenceTimeout      time.Duration  `json:"silenceTimeout" default:"15m" min:"1s" max:"24h" doc:"How long a running task may show no progress; it does not count while a tool runs or a question is open."`
-	SyncTimeout         time.Duration  `json:"syncTimeout" default:"5m" min:"1s" max:"1h" doc:"How long a delegate_task without background waits before it hands back the id and the task goes on."`
-	PermissionTimeout   time.Duration  `json:"permissionTimeout" default:"5m" min:"1s" max:"24h" doc:"How long a task's question for permission waits for a person before it is refused."`
-	Toasts              bool           `json:"toasts" default:"true" doc:"Show a toast when a task ends."`
-	Log                 string         `json:"log" scope:"machine" example:"\"/tmp/sidecar.log\"" doc:"Path of the log file; empty chooses one under the state folder."`
-	LogLevel            string         `json:"logLevel" default:"info" enum:"error|warn|info|debug|trace" scope:"machine" doc:"What is logged; prompts and tool output only at trace."`
-	Binary              string         `json:"binary" env:"BIN" scope:"shim" example:"\"/usr/local/bin/sidecar\"" doc:"Path of the sidecar; empty chooses the one that came with the plugin."`
+	DefaultConcurrency      int                 `json:"defaultConcurrency" default:"10" min:"1" max:"50" scope:"machine" doc:"How many tasks of one agent run at once when no other limit is given."`
+	AgentConcurrency        map[string]int      `json:"agentConcurrency" min:"1" max:"50" scope:"machine" example:"{\"Worker\":3,\"Reviewer\":2}" doc:"How many tasks of an agent run at once, by the name of the agent."`
+	ModelConcurrency        map[string]int      `json:"modelConcurrency" min:"1" max:"50" scope:"machine" example:"{\"anthropic/claude-sonnet-4-5\":4}" doc:"How many tasks run at once on a model, by provider/model."`
+	ProviderConcurrency     map[string]int      `json:"providerConcurrency" min:"1" max:"50" scope:"machine" example:"{\"anthropic\":8}" doc:"How many tasks run at once on the models of a provider, by its id."`
+	GlobalConcurrency       int                 `json:"globalConcurrency" default:"50" min:"1" max:"50" scope:"machine" doc:"How many tasks run at once in all."`
+	FallbackModels          map[string][]string `json:"fallbackModels" example:"{\"Worker\":[\"openai/gpt-5-mini\",\"local/qwen\"]}" doc:"The models that a task is tried again on, in this order, after its own has failed; by the name of the agent, * for all others."`
+	AdaptiveConcurrency     bool                `json:"adaptiveConcurrency" default:"true" scope:"machine" doc:"Run fewer tasks at once on a model that fails, and more again once it works; never more than the limits allow."`
+	CircuitFailureThreshold int                 `json:"circuitFailureThreshold" default:"5" min:"1" max:"100" scope:"machine" doc:"After how many failures in a row of a provider or model its tasks wait for it to recover."`
+	CircuitRecovery         time.Duration       `json:"circuitRecovery" default:"30s" min:"1s" max:"1h" scope:"machine" doc:"How long tasks wait for a failing provider or model before one of them tries it again."`
+	CircuitSuccesses        int                 `json:"circuitSuccesses" default:"2" min:"1" max:"50" scope:"machine" doc:"How many such tries have to succeed before all tasks go on."`
+	MemoryPressure          int                 `json:"memoryPressure" default:"90" min:"50" max:"100" scope:"machine" doc:"At how many percent of used memory tasks of low priority begin to wait; 100 for never."`
+	MaxDepth                int                 `json:"maxDepth" default:"3" min:"1" max:"10" doc:"How deep below the main session a task may be."`
+	TerminalDepth           int                 `json:"terminalDepth" default:"2" min:"1" max:"10" doc:"The depth from which on agents can never delegate further, not even in fractal mode."`
+	MaxTasksPerSession      int                 `json:"maxTasksPerSession" default:"100" min:"1" max:"1000" doc:"How many tasks of one session may be open at once, waiting ones included."`
+	MaxTasksPerTree         int                 `json:"maxTasksPerTree" default:"200" min:"1" max:"5000" doc:"How many tasks may be open at once below one main session, at all depths together."`
+	TaskTimeout             time.Duration       `json:"taskTimeout" default:"60m" min:"1s" max:"24h" doc:"How long an attempt at a task may run."`
+	SilenceTimeout          time.Duration       `json:"silenceTimeout" default:"15m" min:"1s" max:"24h" doc:"How long a running task may show no progress; it does not count while a tool runs or a question is open."`
+	QueueTimeout            time.Duration       `json:"queueTimeout" default:"0s" min:"0s" max:"24h" doc:"How long a task may wait for a slot; 0 for no limit."`
+	SyncTimeout             time.Duration       `json:"syncTimeout" default:"5m" min:"1s" max:"1h" doc:"How long a delegate_task without background waits before it hands back the id and the task goes on."`
+	PermissionTimeout       time.Duration       `json:"permissionTimeout" default:"5m" min:"1s" max:"24h" doc:"How long a task's question for permission waits for a person before it is refused."`
+	WakeDeferral            time.Duration       `json:"wakeDeferral" default:"10m" min:"1s" max:"24h" doc:"How long results wait for a busy session to become idle before they join its running turn."`
+	MaxAttempts             int                 `json:"maxAttempts" default:"3" min:"1" max:"10" doc:"How many attempts a task gets in all when its provider fails; 1 for no second one."`
+	MaxTaskTokens           int                 `json:"maxTaskTokens" default:"0" min:"0" max:"1000000000" doc:"How many tokens one task may use before it is stopped; 0 for no limit."`
+	MaxTaskCost             float64             `json:"maxTaskCost" default:"0" min:"0" max:"100000" doc:"How many US dollars one task may cost before it is stopped; 0 for no limit."`
+	MaxSessionTokens        int                 `json:"maxSessionTokens" default:"0" min:"0" max:"1000000000" doc:"How many tokens all tasks below one main session may use together before the running ones are stopped and no more start; 0 for no limit."`
+	MaxSessionCost          float64             `json:"maxSessionCost" default:"0" min:"0" max:"100000" doc:"How many US dollars all tasks below one main session may cost together before the running ones are stopped and no more start; 0 for no limit."`
+	MaxToolCalls            int                 `json:"maxToolCalls" default:"1000" min:"0" max:"100000" doc:"After how many tool calls an attempt counts as run away and is stopped; 0 for no limit."`
+	MaxRepeatedCalls        int                 `json:"maxRepeatedCalls" default:"10" min:"0" max:"1000" doc:"After how many equal tool calls in a row an attempt counts as run away and is stopped; 0 for no limit."`
+	SessionPool             bool                `json:"sessionPool" default:"false" doc:"Let a task go on in the session of a completed one of the same parent and agent, with all that was said in it."`
+	ResultRetention         time.Duration       `json:"resultRetention" default:"720h" min:"1h" max:"87600h" scope:"machine" doc:"How long ended tasks and their results are kept."`
+	Archive                 bool                `json:"archive" default:"false" doc:"Append each ended task to .opencode/archive/tasks/tasks_YYYY-MM-DD.jsonl."`
+	Store                   string              `json:"store" scope:"env" doc:"Path of the task database, or memory to keep tasks in memory only; empty chooses one under the state folder."`
+	Toasts                  bool                `json:"toasts" default:"true" doc:"Show a toast when tasks end, one for those that end within a moment."`
+	Log                     string              `json:"log" scope:"machine" example:"\"/tmp/sidecar.log\"" doc:"Path of the log file; empty chooses one under the state folder."`
+	LogLevel                string              `json:"logLevel" default:"info" enum:"error|warn|info|debug|trace" scope:"machine" doc:"What is logged; prompts and tool output only at trace."`
+	Binary                  string              `json:"binary" env:"BIN" scope:"shim" example:"\"/usr/local/bin/sidecar\"" doc:"Path of the sidecar; empty chooses the one that came with the plugin."`
 }
 
 // Warning is one thing about the options that the user should correct.

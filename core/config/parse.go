@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -26,7 +25,7 @@ func (o option) parseJSON(raw json.RawMessage) (reflect.Value, []problem) {
 	var s string
 	isText := json.Unmarshal(raw, &s) == nil
 	switch {
-	case o.kind == limits && !isText:
+	case o.isMap() && !isText:
 		return o.parseObject(raw)
 	case isText:
 		return o.parseText(s)
@@ -42,7 +41,7 @@ func (o option) parseJSON(raw json.RawMessage) (reflect.Value, []problem) {
 
 // parseText reads a value of the environment, or one that was written as text.
 func (o option) parseText(s string) (reflect.Value, []problem) {
-	if o.kind == limits {
+	if o.isMap() {
 		return o.parsePairs(s)
 	}
 	value, wrong := o.parse(s)
@@ -59,6 +58,11 @@ func (o option) parse(s string) (reflect.Value, *problem) {
 	case number:
 		if n, ok := whole(trimmed); ok && n >= o.min && n <= o.max {
 			return reflect.ValueOf(int(n)), nil
+		}
+	case amount:
+		// A NaN is not within any limits; adding 0 makes a plain 0 of -0.
+		if f, err := strconv.ParseFloat(trimmed, 64); err == nil && f >= float64(o.min) && f <= float64(o.max) {
+			return reflect.ValueOf(f + 0), nil
 		}
 	case duration:
 		if d, ok := parseDuration(trimmed); ok && int64(d) >= o.min && int64(d) <= o.max {
@@ -82,71 +86,6 @@ func (o option) parse(s string) (reflect.Value, *problem) {
 	return reflect.Value{}, o.refuse(strconv.Quote(shorten(s)))
 }
 
-// parseObject reads a map of limits.
-func (o option) parseObject(raw json.RawMessage) (reflect.Value, []problem) {
-	var entries map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &entries); err != nil {
-		return reflect.Value{}, []problem{*o.refuse(compact(raw))}
-	}
-	values := map[string]int{}
-	var problems []problem
-	for _, name := range slices.Sorted(maps.Keys(entries)) {
-		if string(entries[name]) == "null" {
-			continue
-		}
-		literal := string(entries[name])
-		var s string
-		if json.Unmarshal(entries[name], &s) == nil {
-			literal = s
-		}
-		if wrong := o.addLimit(values, name, literal, compact(entries[name])); wrong != nil {
-			problems = append(problems, *wrong)
-		}
-	}
-	return o.limitsFrom(values, problems)
-}
-
-// parsePairs reads limits written as `worker=3,planner=2`. The last `=` of a
-// pair counts, so that names may hold one.
-func (o option) parsePairs(s string) (reflect.Value, []problem) {
-	values := map[string]int{}
-	var problems []problem
-	for pair := range strings.SplitSeq(s, ",") {
-		pair = strings.TrimSpace(pair)
-		if pair == "" {
-			continue
-		}
-		at := strings.LastIndex(pair, "=")
-		if at < 1 {
-			problems = append(problems, *o.refuse(strconv.Quote(shorten(pair))))
-			continue
-		}
-		name, limit := strings.TrimSpace(pair[:at]), strings.TrimSpace(pair[at+1:])
-		if wrong := o.addLimit(values, name, limit, strconv.Quote(shorten(limit))); wrong != nil {
-			problems = append(problems, *wrong)
-		}
-	}
-	return o.limitsFrom(values, problems)
-}
-
-func (o option) addLimit(values map[string]int, name, literal, given string) *problem {
-	n, ok := whole(strings.TrimSpace(literal))
-	if name == "" || !ok || n < o.min || n > o.max {
-		return &problem{entry: strconv.Quote(shorten(name)), given: given, accepted: wholeNumber(o.min, o.max)}
-	}
-	values[name] = int(n)
-	return nil
-}
-
-// limitsFrom returns the entries that are right; when all are wrong there is
-// nothing to use.
-func (o option) limitsFrom(values map[string]int, problems []problem) (reflect.Value, []problem) {
-	if len(values) == 0 && len(problems) > 0 {
-		return reflect.Value{}, problems
-	}
-	return reflect.ValueOf(values), problems
-}
-
 func (o option) refuse(given string) *problem {
 	return &problem{given: given, accepted: o.accepted()}
 }
@@ -156,8 +95,10 @@ func (o option) accepted() string {
 	switch o.kind {
 	case number:
 		return wholeNumber(o.min, o.max)
-	case limits:
-		return "names with " + wholeNumber(o.min, o.max) + " each"
+	case amount:
+		return "a number from " + strconv.FormatInt(o.min, 10) + " to " + strconv.FormatInt(o.max, 10)
+	case limits, chains:
+		return "names with " + o.acceptedEntry() + " each"
 	case duration:
 		return "a duration from " + formatDuration(time.Duration(o.min)) + " to " + formatDuration(time.Duration(o.max)) +
 			`, as text ("90s", "1h30m") or a number of milliseconds`

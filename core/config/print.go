@@ -13,7 +13,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 )
 
-// Schema returns the JSON Schema of the plugin's options, draft 2020-12,
+// Schema returns the JSON Schema of what the plugin's options can set, draft 2020-12,
 // indented and ending with a newline. Equal declarations give equal bytes.
 func Schema() []byte {
 	root := &jsonschema.Schema{
@@ -26,6 +26,9 @@ func Schema() []byte {
 	}
 	defaults := reflect.ValueOf(Default())
 	for _, o := range declared() {
+		if o.envOnly() {
+			continue
+		}
 		s := o.schema()
 		s.Description = o.meaning()
 		s.Default = defaultJSON(defaults.Field(o.index))
@@ -55,6 +58,11 @@ func (o option) schema() *jsonschema.Schema {
 	switch o.kind {
 	case number:
 		return &jsonschema.Schema{Type: "integer", Minimum: &low, Maximum: &high}
+	case amount:
+		return &jsonschema.Schema{Type: "number", Minimum: &low, Maximum: &high}
+	case chains:
+		model := &jsonschema.Schema{Type: "string", Pattern: modelPattern}
+		return &jsonschema.Schema{Type: "object", AdditionalProperties: &jsonschema.Schema{Type: "array", Items: model}}
 	case limits:
 		return &jsonschema.Schema{Type: "object", AdditionalProperties: &jsonschema.Schema{Type: "integer", Minimum: &low, Maximum: &high}}
 	case duration:
@@ -76,7 +84,10 @@ func (o option) schema() *jsonschema.Schema {
 
 // meaning is the doc of the option with what its scope adds.
 func (o option) meaning() string {
-	if o.machine() {
+	switch {
+	case o.envOnly():
+		return o.doc + " Only the environment can set it."
+	case o.machine():
 		return o.doc + " The first workspace of a process decides."
 	}
 	return o.doc
@@ -106,8 +117,10 @@ func Reference() string {
 // typeName says in a few words what the option takes.
 func (o option) typeName() string {
 	switch o.kind {
-	case number:
+	case number, amount:
 		return fmt.Sprintf("number, %d to %d", o.min, o.max)
+	case chains:
+		return "map of names to lists of provider/model"
 	case limits:
 		return fmt.Sprintf("map of names to numbers, %d to %d", o.min, o.max)
 	case duration:
