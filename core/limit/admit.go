@@ -60,6 +60,9 @@ func (l *Limiter) enqueue(t *Ticket) {
 	for _, k := range g.keys {
 		k.queued++
 	}
+	if t.priority == Low {
+		l.low++
+	}
 	g.queues[t.priority.rank()].push(t)
 	if g.head == nil || sooner(t, g.head) < 0 {
 		l.setHead(g, t)
@@ -71,7 +74,14 @@ func (l *Limiter) dequeue(t *Ticket) {
 	g := t.group
 	t.waiting = false
 	for _, k := range g.keys {
-		k.queued--
+		if k.queued--; k.queued == 0 {
+			l.disarm(&k.breaker.alarm)
+		}
+	}
+	if t.priority == Low {
+		if l.low--; l.low == 0 {
+			l.disarm(&l.memory)
+		}
 	}
 	g.queues[t.priority.rank()].remove(t)
 	if g.head != t {
@@ -113,7 +123,7 @@ func (l *Limiter) starves(g *group) bool { return g.rounds >= l.patience }
 func (l *Limiter) admissible(g *group) bool {
 	var full uint8
 	for i, k := range g.keys {
-		if !k.room() {
+		if !k.room(&l.flow) {
 			full |= 1 << i
 		}
 	}
@@ -141,11 +151,11 @@ func (l *Limiter) admit() {
 	var kept []*group
 	for i := 0; i < len(l.waiting); {
 		g := l.waiting[i]
-		if l.admissible(g) {
+		if l.admissible(g) && !l.pressed(g.head) {
 			l.grant(g.head) // moves g back, or out: the next one is at i
 			continue
 		}
-		if l.starves(g) {
+		if l.starves(g) && !barred(g) {
 			for _, k := range g.keys {
 				k.kept++
 			}
@@ -160,15 +170,25 @@ func (l *Limiter) admit() {
 	}
 }
 
+// barred reports whether a breaker of the group's keys is not closed. It can be
+// long until the group can go, so nothing is kept for it meanwhile.
+func barred(g *group) bool {
+	return slices.ContainsFunc(g.keys, func(k *keyState) bool { return k.breaker.state != Closed })
+}
+
 // grant turns a waiting ticket into a lease and sends it on its way.
 func (l *Limiter) grant(t *Ticket) {
 	l.dequeue(t)
-	for _, k := range t.group.keys {
-		k.inUse++
-		k.high = max(k.high, k.inUse)
-	}
 	l.leaseID++
 	t.lease = l.newLease(t)
+	for i, k := range t.group.keys {
+		k.inUse++
+		k.high = max(k.high, k.inUse)
+		if k.breaker.state == HalfOpen {
+			k.breaker.probes++
+			t.lease.probes |= 1 << i
+		}
+	}
 	if t.handOver != nil {
 		t.handOver <- t.lease // has room for it
 		return

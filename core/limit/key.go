@@ -94,15 +94,24 @@ type keyState struct {
 	set    bool // by the user: a default no longer applies
 	key    Key
 	id     int // in the order of first use; sorts the keys of a group
-	limit  int
+	limit  int // the ceiling of scale.limit
 	inUse  int
 	queued int
 	high   int      // the most that inUse has ever been
 	kept   int      // slots set aside for starving waiters, within one pass
 	groups []*group // all that count against this key
+
+	scale   scale
+	breaker breaker
 }
 
 // room reports whether one more lease fits. Admission asks nothing else about a
-// key, so what else may close one (a breaker, a lower adaptive limit) belongs
-// here.
-func (k *keyState) room() bool { return k.inUse+k.kept < k.limit }
+// key, so all that may close one belongs here.
+func (k *keyState) room(f *Flow) bool {
+	return k.inUse+k.kept < k.scale.limit && (k.breaker.state == Closed || k.kept < k.breaker.admits(f))
+}
+
+// free returns how many more leases fit when no slot is kept for anybody.
+func (k *keyState) free(f *Flow) int {
+	return min(k.scale.limit-k.inUse, k.breaker.admits(f))
+}

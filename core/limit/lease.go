@@ -23,9 +23,11 @@ type Lease struct {
 	expired func()
 
 	// Guarded by Limiter.mu.
-	state   leaseState
-	renewed time.Time
-	timer   *time.Timer // counted in Limiter.running while it is armed or its function runs
+	state    leaseState
+	reported bool
+	probes   uint8 // bit i: counted in the breaker of group.keys[i]
+	renewed  time.Time
+	timer    *time.Timer // counted in Limiter.running while it is armed or its function runs
 }
 
 // newLease makes the lease of a granted ticket and arms its timer.
@@ -66,6 +68,7 @@ func (le *Lease) release() bool {
 	le.state = released
 	delete(le.limiter.leases, le)
 	le.disarm()
+	le.endProbes()
 	for _, k := range le.group.keys {
 		k.inUse--
 	}

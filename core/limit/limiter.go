@@ -28,6 +28,8 @@ type Options struct {
 	// MaxLease is how long a lease lives without being renewed; 0 means
 	// DefaultMaxLease.
 	MaxLease time.Duration
+	// Flow can be replaced later: Configure.
+	Flow
 	// Panicked gets the panics of callbacks, on the goroutine that panicked. The
 	// lease stays held until its holder releases it or it expires. Without
 	// Panicked a panic ends the process.
@@ -35,8 +37,9 @@ type Options struct {
 }
 
 // Limiter admits requests. It is safe for concurrent use. It starts nothing
-// before the first lease: a lease has a timer, and a callback a goroutine. Close
-// ends them.
+// before the first lease: a lease has a timer, a callback a goroutine, and an
+// open breaker or short memory a timer while somebody waits for it. Close ends
+// them.
 type Limiter struct {
 	maxLease time.Duration
 	defaults [levels]int
@@ -49,10 +52,13 @@ type Limiter struct {
 	// that callbacks take.
 	mu       sync.Mutex
 	closed   bool
+	flow     Flow // with its defaults
 	keys     map[Key]*keyState
 	groups   map[keySet]*group
 	waiting  []*group // those with waiters, in the order of their heads
 	starving int      // groups in waiting that slots are kept for
+	low      int      // waiters of priority Low
+	memory   alarm    // armed while memory was short when it was last asked for, and a Low one waits
 	leases   map[*Lease]struct{}
 	running  int    // armed timers and running callbacks
 	seq      uint64 // of the last ticket
@@ -66,6 +72,7 @@ func New(o Options) (*Limiter, error) {
 		maxLease: o.MaxLease,
 		defaults: [levels]int{Global: MaxLimit, Provider: MaxLimit, Model: MaxLimit, Agent: DefaultAgentLimit},
 		panicked: o.Panicked,
+		flow:     o.Flow.withDefaults(),
 		patience: patience,
 		idle:     make(chan struct{}),
 		keys:     make(map[Key]*keyState),
@@ -111,7 +118,8 @@ func (l *Limiter) SetLimit(key Key, n int) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := l.state(key)
-	k.limit, k.set = min(n, MaxLimit), true
+	k.setLimit(min(n, MaxLimit))
+	k.set = true
 	l.admit()
 	return k.limit, nil
 }
@@ -130,7 +138,7 @@ func (l *Limiter) SetDefault(level Level, n int) error {
 	l.defaults[level] = min(n, MaxLimit)
 	for key, k := range l.keys {
 		if key.Level == level && !k.set {
-			k.limit = l.defaults[level]
+			k.setLimit(l.defaults[level])
 		}
 	}
 	l.admit()
@@ -141,7 +149,8 @@ func (l *Limiter) SetDefault(level Level, n int) error {
 func (l *Limiter) state(key Key) *keyState {
 	k := l.keys[key]
 	if k == nil {
-		k = &keyState{key: key, id: len(l.keys), limit: l.defaults[key.Level]}
+		n := l.defaults[key.Level]
+		k = &keyState{key: key, id: len(l.keys), limit: n, scale: scale{limit: n}}
 		l.keys[key] = k
 	}
 	return k
@@ -150,10 +159,13 @@ func (l *Limiter) state(key Key) *keyState {
 // KeyStats is the state of one key at one moment.
 type KeyStats struct {
 	Key       Key
-	Limit     int
-	InUse     int // leases; above Limit only after it was lowered
+	Limit     int // as it was set
+	Effective int // the limit in force, after adaptive scaling
+	InUse     int // leases; above Effective only after it was lowered
 	Queued    int // waiters that need this key, among others perhaps
 	HighWater int // the most leases at one time so far
+	Breaker   BreakerState
+	Failures  int // in a row; those that opened the breaker stay until it closes
 }
 
 // Stats returns the state of every key that has a limit set or was ever asked
@@ -163,7 +175,10 @@ func (l *Limiter) Stats() []KeyStats {
 	defer l.mu.Unlock()
 	stats := make([]KeyStats, 0, len(l.keys))
 	for key, k := range l.keys {
-		stats = append(stats, KeyStats{Key: key, Limit: k.limit, InUse: k.inUse, Queued: k.queued, HighWater: k.high})
+		stats = append(stats, KeyStats{
+			Key: key, Limit: k.limit, Effective: k.scale.limit, InUse: k.inUse, Queued: k.queued, HighWater: k.high,
+			Breaker: k.breaker.state, Failures: k.breaker.failures,
+		})
 	}
 	slices.SortFunc(stats, func(a, b KeyStats) int { return compareKeys(a.Key, b.Key) })
 	return stats

@@ -76,10 +76,10 @@ func TestALeaseTakesEveryKeyAndFreesItOnce(t *testing.T) {
 	first, second := submit(t, l, Normal, keys...), submit(t, l, Normal, keys...)
 	wantGranted(t, []*Ticket{first, second}, true, false)
 	want := []KeyStats{
-		{Key: Key{}, Limit: 2, InUse: 1, Queued: 1, HighWater: 1},
-		{Key: ForProvider("x"), Limit: 50, InUse: 1, Queued: 1, HighWater: 1},
-		{Key: ForModel("x", "y"), Limit: 50, InUse: 1, Queued: 1, HighWater: 1},
-		{Key: ForAgent("z"), Limit: 1, InUse: 1, Queued: 1, HighWater: 1},
+		{Key: Key{}, Limit: 2, Effective: 2, InUse: 1, Queued: 1, HighWater: 1},
+		{Key: ForProvider("x"), Limit: 50, Effective: 50, InUse: 1, Queued: 1, HighWater: 1},
+		{Key: ForModel("x", "y"), Limit: 50, Effective: 50, InUse: 1, Queued: 1, HighWater: 1},
+		{Key: ForAgent("z"), Limit: 1, Effective: 1, InUse: 1, Queued: 1, HighWater: 1},
 	}
 	if d := cmp.Diff(want, l.Stats()); d != "" {
 		t.Error(d)

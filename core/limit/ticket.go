@@ -103,9 +103,14 @@ func (t *Ticket) Position() int {
 	if !t.waiting {
 		return 0
 	}
+	return t.position()
+}
+
+// position is Position for a waiting ticket.
+func (t *Ticket) position() int {
 	most, tightest := 0, MaxLimit
 	for _, k := range t.group.keys {
-		free := k.limit - k.inUse
+		free := k.free(&t.limiter.flow)
 		if free > tightest {
 			continue
 		}
@@ -197,13 +202,16 @@ func (l *Limiter) submit(r Request, handOver chan *Lease) (*Ticket, error) {
 	}
 	kept := l.starving > 0
 	l.enqueue(t)
-	// Nothing has become free, so only the newcomer can be admitted, and only
-	// as the first of its group: those before it face the same keys.
+	// Unless a breaker has just let go, nothing has become free, so only the
+	// newcomer can be admitted, and only as the first of its group: those before
+	// it face the same keys.
 	switch {
+	case l.knock(t.group):
+		l.admit()
 	case t.group.head != t:
 	case kept: // perhaps for someone before it, or for the head that it replaces
 		l.admit()
-	case l.admissible(t.group):
+	case l.admissible(t.group) && !l.pressed(t):
 		l.grant(t)
 	}
 	return t, nil
