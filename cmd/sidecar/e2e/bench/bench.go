@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -127,19 +125,4 @@ func (b *bench) script(ctx context.Context, part string, config map[string]any, 
 		return fmt.Errorf("shim/bench %s printed %.200q: %w", part, stdout.String(), err)
 	}
 	return nil
-}
-
-var hashPattern = regexp.MustCompile(`MANIFEST_HASH = "([0-9a-f]+)"`)
-
-// manifestHash is what the handshake wants to hear.
-func (b *bench) manifestHash() (string, error) {
-	data, err := os.ReadFile(filepath.Join(b.root, "shim", "src", "generated", "manifest.ts"))
-	if err != nil {
-		return "", err
-	}
-	found := hashPattern.FindSubmatch(data)
-	if found == nil {
-		return "", errors.New("the generated manifest names no hash")
-	}
-	return string(found[1]), nil
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/opencode-sidecar/opencode-sidecar/cmd/sidecar/e2e/fakeshim"
 	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
 )
 
@@ -107,7 +108,7 @@ func badArguments(r *rand.Rand, n int) attack {
 	if r.IntN(3) == 0 {
 		tool, args = "delegate_tasks", one(r, `{"tasks":[]}`, `{"tasks":{}}`, `{"tasks":[1]}`, `{"tasks":[{}]}`, `{"tasks":"all"}`)
 	}
-	params := fmt.Sprintf(`{"workspace":%q,"tool":%q,"args":%s,"sessionID":"ses_1","messageID":"msg_1","agent":"build"}`, benchWorkspace, tool, args)
+	params := fmt.Sprintf(`{"workspace":%q,"tool":%q,"args":%s,"sessionID":"ses_1","messageID":"msg_1","agent":"build"}`, fakeshim.Workspace, tool, args)
 	return attack{body: request(id, "tool/call", params), id: id, code: wire.CodeInvalidParams}
 }
 
@@ -118,7 +119,7 @@ func unexpectedAnswer(r *rand.Rand, n int) attack {
 		fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"result":{"x":1}}`, 1_000_000+n),
 		fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"error":{"code":-1,"message":"no"}}`, 1_000_000+n),
 		`{"jsonrpc":"2.0","method":"event","params":{"workspace":"nowhere","type":"session.idle","properties":{"sessionID":"x"}}}`,
-		`{"jsonrpc":"2.0","method":"event","params":{"workspace":"`+benchWorkspace+`","type":"session.error","properties":[1]}}`,
+		`{"jsonrpc":"2.0","method":"event","params":{"workspace":"`+fakeshim.Workspace+`","type":"session.error","properties":[1]}}`,
 		`{"jsonrpc":"2.0","method":"event","params":"x"}`,
 		`{"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":`+one(r, "1", `"a"`, "{}", "null")+`}}`,
 		`{"jsonrpc":"2.0","method":"no/such","params":[]}`,
@@ -164,7 +165,7 @@ func notAllowedNow(r *rand.Rand, n int) attack {
 		attack{body: request(id, "task/list", `{"workspace":"nowhere"}`), id: id, code: wire.CodeRefused},
 		attack{body: request(id, "workspace/open", `{}`), id: id, code: wire.CodeInvalidParams},
 		attack{body: request(id, "tool/call", `{"workspace":"nowhere","tool":"list_tasks","args":{}}`), id: id, code: wire.CodeRefused},
-		attack{body: request(id, "tool/call", `{"workspace":"`+benchWorkspace+`","tool":"rm","args":{}}`), id: id, code: wire.CodeRefused},
+		attack{body: request(id, "tool/call", `{"workspace":"`+fakeshim.Workspace+`","tool":"rm","args":{}}`), id: id, code: wire.CodeRefused},
 	)
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/opencode-sidecar/opencode-sidecar/cmd/sidecar/e2e/fakeshim"
 	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
 )
 
@@ -16,12 +17,12 @@ const answerLimit = 5 * time.Second
 
 // victim is a sidecar that is spoken to in bytes.
 type victim struct {
-	*sidecarProcess
+	*fakeshim.Process
 	got <-chan answer
 }
 
 func (b *bench) startVictim() (*victim, error) {
-	hash, err := b.manifestHash()
+	hash, err := fakeshim.ManifestHash(b.root)
 	if err != nil {
 		return nil, err
 	}
@@ -29,22 +30,22 @@ func (b *bench) startVictim() (*victim, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &victim{p, answers(p.out)}
+	v := &victim{p, answers(p.Out)}
 	params := fmt.Sprintf(`{"version":%q,"protocol":%d,"manifestHash":%q,"host":{"pid":1,"mode":"other"}}`, wire.Version, wire.Protocol, hash)
-	open := fmt.Sprintf(`{"workspace":%q,"directory":%q}`, benchWorkspace, launchDir)
+	open := fmt.Sprintf(`{"workspace":%q,"directory":%q}`, fakeshim.Workspace, launchDir)
 	for _, body := range []string{request(`"first"`, "initialize", params), request(`"open"`, "workspace/open", open)} {
 		if err := v.send(framed(body)); err != nil {
-			return nil, errors.Join(err, v.end())
+			return nil, errors.Join(err, v.End())
 		}
 		if a, err := v.next(); err != nil || a.Error != nil {
-			return nil, errors.Join(fmt.Errorf("the handshake failed: %+v", a), err, v.end())
+			return nil, errors.Join(fmt.Errorf("the handshake failed: %+v", a), err, v.End())
 		}
 	}
 	return v, nil
 }
 
 func (v *victim) send(text string) error {
-	_, err := io.WriteString(v.in, text)
+	_, err := io.WriteString(v.In, text)
 	return err
 }
 
@@ -128,7 +129,7 @@ func hostileRows(ctx context.Context, b *bench) ([]Row, error) {
 	// A body over the limit is drained and refused, and the connection goes on.
 	large := fmt.Sprintf("Content-Length: %d\r\n\r\n", 33<<20)
 	if err := v.send(large + string(make([]byte, 33<<20))); err != nil {
-		return nil, errors.Join(err, v.end())
+		return nil, errors.Join(err, v.End())
 	}
 	if a, err := v.next(); err != nil || a.code() == 0 {
 		wrong++
@@ -141,9 +142,9 @@ func hostileRows(ctx context.Context, b *bench) ([]Row, error) {
 	// A frame that is cut off by the end of input is an ordered end.
 	end := ""
 	if err := v.send("Content-Length: 100\r\n\r\n{"); err != nil {
-		return nil, errors.Join(err, v.end())
+		return nil, errors.Join(err, v.End())
 	}
-	if err := v.end(); err != nil {
+	if err := v.End(); err != nil {
 		wrong++
 		end = fmt.Sprintf("; ended with %v", err)
 	}

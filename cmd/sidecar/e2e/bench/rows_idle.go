@@ -22,7 +22,7 @@ func idleRows(ctx context.Context, b *bench) ([]Row, error) {
 	}
 	ran := time.Since(start)
 	span := time.Duration(b.times(60, 5)) * time.Second
-	before, err := usageOf(s.cmd.Process.Pid)
+	before, err := usageOf(s.Cmd.Process.Pid)
 	if err != nil {
 		return nil, errors.Join(err, s.end())
 	}
@@ -33,7 +33,7 @@ func idleRows(ctx context.Context, b *bench) ([]Row, error) {
 		return nil, errors.Join(context.Cause(ctx), s.end())
 	}
 	took := time.Since(start).Seconds()
-	after, err := usageOf(s.cmd.Process.Pid)
+	after, err := usageOf(s.Cmd.Process.Pid)
 	if err := errors.Join(err, s.end()); err != nil {
 		return nil, err
 	}
