@@ -15,8 +15,7 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
 	"github.com/opencode-sidecar/opencode-sidecar/core/lifecycle"
 	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
-	"github.com/opencode-sidecar/opencode-sidecar/core/task"
-	"github.com/opencode-sidecar/opencode-sidecar/core/task/memstore"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task/archive"
 	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
 	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
 	"github.com/opencode-sidecar/opencode-sidecar/host/client"
@@ -39,7 +38,7 @@ type app struct {
 	lifecycle  *lifecycle.Manager
 	workspaces *workspace.Registry
 	limits     *limit.Limiter
-	store      task.Store
+	store      *tasksStore
 	tasks      *delegate.Engine
 	tools      *tool.Registry
 	conn       *rpc.Conn
@@ -47,6 +46,8 @@ type app struct {
 	// stop asks serve to shut down; the first reason wins.
 	stop chan stopRequest
 	exit chan struct{}
+	// retention gets, once, how long ended tasks are kept.
+	retention chan time.Duration
 
 	mu      sync.Mutex
 	first   *config.Options // of the first workspace: it decides for the machine
@@ -62,7 +63,7 @@ type stopRequest struct {
 // newApp builds the graph. It starts nothing but the connection's bookkeeping.
 func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (string, bool)) (*app, error) {
 	options, warnings, _ := config.Load(nil, env)
-	a := &app{env: env, logs: newLogs(logTo, options), stop: make(chan stopRequest, 1), exit: make(chan struct{})}
+	a := &app{env: env, logs: newLogs(logTo, options), stop: make(chan stopRequest, 1), exit: make(chan struct{}), retention: make(chan time.Duration, 1)}
 	a.log = a.logs.logger()
 	for _, w := range warnings {
 		a.log.Warn().Str("option", w.Key).Msg(w.Message)
@@ -77,11 +78,14 @@ func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (stri
 		return nil, fmt.Errorf("limits: %w", err)
 	}
 	a.limits = limits
-	a.store = memstore.New()
+	a.store = openStore(storePath(env), a.log)
 
 	router := rpc.NewRouter()
 	a.conn = rpc.NewConn(rpc.Options{In: in, Out: out, Router: router, Log: a.log, MapError: handler.MapError})
-	a.tasks = delegate.New(a.store, client.New(a.conn, a.workspaces.Resolve), a.limits, a.log)
+	a.tasks = delegate.New(delegate.Options{
+		Store: a.store, Host: client.New(a.conn, a.workspaces.Resolve), Limits: a.limits,
+		Owners: a.store.owners(), Archive: archive.New(time.Local), Log: a.log,
+	})
 	if a.tools, err = newTools(a.tasks, a.workspaces); err != nil {
 		return nil, err
 	}
@@ -147,6 +151,7 @@ func (a *app) Initialized(h wire.HostInfo) {
 	if h.Mode == "run" {
 		a.tasks.Headless()
 	}
+	a.tasks.Serve(a.store.own(h.PID))
 	if h.Restarts > 0 {
 		a.tasks.Respawned()
 	}
@@ -164,10 +169,10 @@ func (a *app) Open(id string, w workspace.Workspace, raw json.RawMessage) (bool,
 		warnings = append(warnings, config.Warning{Message: err.Error()})
 	}
 	warnings = append(warnings, a.machine(options)...)
-	a.tasks.WorkspaceOpened(w.Directory, delegate.Settings{
-		Timeout: options.TaskTimeout, Silence: options.SilenceTimeout, SyncWait: options.SyncTimeout, PermissionWait: options.PermissionTimeout,
-		MaxOpen: options.MaxTasksPerSession, MaxDepth: options.MaxDepth, Toasts: options.Toasts,
-	})
+	a.tasks.WorkspaceOpened(context.Background(), w.Directory, w.Worktree, settings(options))
+	for _, text := range a.store.takeWarnings() {
+		warnings = append(warnings, config.Warning{Message: text})
+	}
 	var texts []string
 	for _, warning := range warnings {
 		a.log.Warn().Str("option", warning.Key).Msg(warning.Message)
@@ -175,6 +180,19 @@ func (a *app) Open(id string, w workspace.Workspace, raw json.RawMessage) (bool,
 	}
 	a.log.Info().Str("workspace", id).Str("directory", w.Directory).Bool("reattached", reattached).Msg("workspace open")
 	return reattached, texts, nil
+}
+
+// settings are the options of a workspace as its tasks take them.
+func settings(o config.Options) delegate.Settings {
+	return delegate.Settings{
+		Timeout: o.TaskTimeout, Silence: o.SilenceTimeout, Queue: o.QueueTimeout, SyncWait: o.SyncTimeout,
+		PermissionWait: o.PermissionTimeout, Deferral: o.WakeDeferral,
+		MaxOpen: o.MaxTasksPerSession, MaxTree: o.MaxTasksPerTree, MaxDepth: o.MaxDepth, Terminal: o.TerminalDepth,
+		Attempts: o.MaxAttempts, Fallback: o.FallbackModels,
+		Task:  delegate.Budget{Tokens: int64(o.MaxTaskTokens), Cost: o.MaxTaskCost},
+		Tree:  delegate.Budget{Tokens: int64(o.MaxSessionTokens), Cost: o.MaxSessionCost},
+		Calls: o.MaxToolCalls, Repeats: o.MaxRepeatedCalls, Toasts: o.Toasts, Pool: o.SessionPool, Archive: o.Archive,
+	}
 }
 
 // machine applies the options that hold for the whole process, once.
@@ -195,6 +213,11 @@ func (a *app) machine(o config.Options) []config.Warning {
 	set("defaultConcurrency", a.limits.SetDefault(limit.Agent, o.DefaultConcurrency))
 	_, err := a.limits.SetLimit(limit.Key{}, o.GlobalConcurrency)
 	set("globalConcurrency", err)
+	a.limits.Configure(limit.Flow{
+		Failures: o.CircuitFailureThreshold, Recovery: o.CircuitRecovery, Successes: o.CircuitSuccesses,
+		Fixed: !o.AdaptiveConcurrency, Pressure: limit.MemoryPressure(o.MemoryPressure),
+	})
+	a.retention <- o.ResultRetention
 	for name, n := range o.AgentConcurrency {
 		_, err := a.limits.SetLimit(limit.ForAgent(name), n)
 		set("agentConcurrency", err)

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/rs/zerolog"
-
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
 	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
@@ -77,7 +75,7 @@ func generated(root string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	tools, err := newTools(delegate.New(nil, nil, nil, zerolog.Nop()), workspace.New(nil, nil))
+	tools, err := newTools(delegate.New(delegate.Options{}), workspace.New(nil, nil))
 	if err != nil {
 		return nil, err
 	}

@@ -39,6 +39,13 @@ func serve(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (strin
 	var running sync.WaitGroup
 	running.Go(func() { a.tasks.Run(ctx) })
 	running.Go(func() { a.watchHost(ctx) })
+	running.Go(func() {
+		select {
+		case age := <-a.retention:
+			a.store.retain(ctx, age)
+		case <-ctx.Done():
+		}
+	})
 	// The one goroutine that nobody waits for at the end is the connection's
 	// reader: a blocked read of stdin cannot be interrupted, so the process exits.
 	var broken error

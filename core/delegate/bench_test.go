@@ -33,7 +33,7 @@ func BenchmarkListTasks(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			registry, err := tool.NewRegistry(Tools(New(store, nil, limits, zerolog.Nop()), func(string) (workspace.Workspace, error) {
+			registry, err := tool.NewRegistry(Tools(New(Options{Store: store, Limits: limits, Log: zerolog.Nop()}), func(string) (workspace.Workspace, error) {
 				return workspace.Workspace{Directory: dir, Worktree: dir}, nil
 			})...)
 			if err != nil {

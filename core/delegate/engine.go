@@ -30,6 +30,7 @@ type Host interface {
 	Prompt(ctx context.Context, directory string, p host.Prompt) error
 	Abort(ctx context.Context, directory, id string) error
 	Messages(ctx context.Context, directory, id string, limit int) ([]host.Message, error)
+	Children(ctx context.Context, directory, id string) ([]host.Session, error)
 	Statuses(ctx context.Context, directory string) (map[string]host.Status, error)
 	Agents(ctx context.Context, directory string) ([]host.Agent, error)
 	Toast(ctx context.Context, directory string, t host.Toast) error
@@ -49,39 +50,20 @@ var (
 // errBug stands for what a call would have returned that panicked.
 var errBug = errors.New("a bug of the sidecar got in the way; its log has the details")
 
-// Settings are what users may choose for a workspace. They can change while
-// tasks run; a task keeps the deadlines that it started with.
-type Settings struct {
-	// Timeout ends an attempt that runs for longer, Silence one that shows no sign of life.
-	Timeout, Silence time.Duration
-	// SyncWait is how long a synchronous delegation waits before it hands back the id.
-	SyncWait time.Duration
-	// PermissionWait is how long a task's question for permission waits for a
-	// person before it is refused.
-	PermissionWait time.Duration
-	// MaxOpen is how many open tasks one session may have.
-	MaxOpen int
-	// MaxDepth is how deep sessions may nest.
-	MaxDepth int
-	// Toasts shows a toast when results arrive.
-	Toasts bool
-}
-
-// DefaultSettings are design.md's defaults.
-func DefaultSettings() Settings {
-	return Settings{
-		Timeout: 60 * time.Minute, Silence: 15 * time.Minute, SyncWait: 5 * time.Minute,
-		PermissionWait: 5 * time.Minute, MaxOpen: 100, MaxDepth: 3, Toasts: true,
-	}
+// Archive gets each task that has ended in a workspace that wants one.
+type Archive interface {
+	Append(t task.Task) error
 }
 
 // Engine runs tasks. See New.
 type Engine struct {
-	store  task.Store
-	host   Host
-	limits *limit.Limiter
-	log    zerolog.Logger
-	ids    host.MessageIDs
+	store   task.Store
+	host    Host
+	limits  *limit.Limiter
+	owners  Owners
+	archive Archive
+	log     zerolog.Logger
+	ids     host.MessageIDs
 
 	// signal tells Run that ready or nudged has grown, watch the poller that
 	// there is something to watch. Both hold at most one token.
@@ -90,50 +72,115 @@ type Engine struct {
 	// mu guards what follows. It is never held during a call to the store, the
 	// host or the limiter.
 	mu        sync.Mutex
-	settings  map[string]Settings // by directory
-	closed    map[string]bool     // directories that OpenCode has closed, perhaps for good
+	owner     string               // the OpenCode process that we serve
+	places    map[string]workplace // by directory
 	headless  bool
 	stopped   bool
 	runs      map[task.ID]*run
 	bySession map[string]*run // by child session
 	parents   map[string]*parent
-	ready     []*run          // hold a slot, wait for a goroutine
-	nudged    []*parent       // may have something to be told
-	orphaned  []string        // directories in which an earlier sidecar left tasks running
-	swept     map[string]bool // which of them were looked through; nil if none died
-	respawned time.Time       // when that was learnt
+	trees     map[string]*tree // by root session
+	edits     edits
+	pool      pool
+	notices   map[string]*notice // by directory
 	lineage   map[string]origin
 	agents    map[string]agentList
+	respawned time.Time // when it was learnt that an earlier sidecar died; zero if none did
+	errands             // for Run
+}
+
+// workplace is a directory that OpenCode has opened.
+type workplace struct {
+	worktree string
+	settings Settings
+	closed   bool // perhaps for good
+	adopted  bool // what an earlier sidecar of this host left here is ours
+	swept    bool // and what the store knows nothing of was looked for
+}
+
+// errands is what Run does next. The engine's mu guards them; signal has a token
+// when there are any.
+type errands struct {
+	ready    []*run    // hold a slot, wait for a goroutine
+	nudged   []*parent // may have something to be told
+	orphaned []string  // directories in which an earlier sidecar left sessions running
+	opened   []string  // directories in which dead owners may have left tasks
+	ending   []doomed  // runs that an event condemned
+	noted    []string  // directories that a toast is due in
+}
+
+// doomed is a run and why it has to end.
+type doomed struct {
+	run *run
+	why *ending
+}
+
+// Options are what an engine is made of.
+type Options struct {
+	Store  task.Store
+	Host   Host
+	Limits *limit.Limiter
+	// Owners tells which processes are alive; nil if only this one can see the store.
+	Owners Owners
+	// Archive may be nil.
+	Archive Archive
+	Log     zerolog.Logger
 }
 
 // New returns an engine that does nothing until Run is called.
-func New(store task.Store, h Host, limits *limit.Limiter, log zerolog.Logger) *Engine {
+func New(o Options) *Engine {
 	return &Engine{
-		store: store, host: h, limits: limits, log: log, settings: map[string]Settings{}, closed: map[string]bool{},
+		store: o.Store, host: o.Host, limits: o.Limits, owners: o.Owners, archive: o.Archive, log: o.Log,
 		signal: make(chan struct{}, 1), watch: make(chan struct{}, 1),
-		runs: map[task.ID]*run{}, bySession: map[string]*run{}, parents: map[string]*parent{},
+		places: map[string]workplace{}, runs: map[task.ID]*run{}, bySession: map[string]*run{},
+		parents: map[string]*parent{}, trees: map[string]*tree{}, notices: map[string]*notice{},
 		lineage: map[string]origin{}, agents: map[string]agentList{},
 	}
 }
 
-// WorkspaceOpened sets the settings of a directory, without which
-// DefaultSettings hold, and tells its sessions what ended while it was closed.
-func (e *Engine) WorkspaceOpened(directory string, s Settings) {
+// Serve tells which OpenCode process the tasks of this engine belong to, before
+// the first workspace is opened.
+func (e *Engine) Serve(owner string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.settings[directory] = s
-	delete(e.closed, directory)
+	e.owner = owner
+}
+
+// WorkspaceOpened sets the settings of a directory, without which
+// DefaultSettings hold. At the first time it takes over what an earlier sidecar
+// of the same host has left there; what a dead owner has left in the worktree is
+// looked through in the background. Sessions are told what ended meanwhile.
+func (e *Engine) WorkspaceOpened(ctx context.Context, directory, worktree string, s Settings) {
+	e.mu.Lock()
+	place := e.places[directory]
+	place.worktree, place.settings, place.closed = worktree, s, false
+	adopt := !place.adopted
+	place.adopted = true
 	// Once, and only the directories that the shim opens again at once: later such
 	// sessions are people's.
-	if e.swept != nil && !e.swept[directory] && time.Since(e.respawned) < sweepWindow {
-		e.swept[directory] = true
+	if !place.swept && !e.respawned.IsZero() && time.Since(e.respawned) < sweepWindow {
+		place.swept = true
 		e.orphaned = append(e.orphaned, directory)
-		poke(e.signal)
 	}
+	e.places[directory] = place
+	e.opened = append(e.opened, directory)
 	for _, p := range e.parents {
 		if p.directory == directory {
 			e.nudgeLocked(p)
 		}
+	}
+	e.mu.Unlock()
+	poke(e.signal)
+	if !adopt {
+		return
+	}
+	if err := e.adopt(ctx, directory); err != nil {
+		e.log.Error().Err(err).Str("directory", directory).Msg("the tasks of an earlier sidecar could not be read")
+		e.mu.Lock()
+		place := e.places[directory]
+		place.adopted = false
+		e.places[directory] = place
+		e.mu.Unlock()
 	}
 }
 
@@ -152,8 +199,8 @@ func (e *Engine) config(directory string) Settings {
 }
 
 func (e *Engine) configLocked(directory string) Settings {
-	if s, ok := e.settings[directory]; ok {
-		return s
+	if place, ok := e.places[directory]; ok {
+		return place.settings
 	}
 	return DefaultSettings()
 }
@@ -172,17 +219,26 @@ func (e *Engine) Run(ctx context.Context) {
 		case <-e.signal:
 		}
 		e.mu.Lock()
-		ready, nudged, orphaned := e.ready, e.nudged, e.orphaned
-		e.ready, e.nudged, e.orphaned = nil, nil, nil
+		next := e.errands
+		e.errands = errands{}
 		e.mu.Unlock()
-		for _, r := range ready {
+		for _, r := range next.ready {
 			wg.Go(func() { e.play(ctx, r) })
 		}
-		for _, p := range nudged {
+		for _, p := range next.nudged {
 			wg.Go(func() { e.guard("tell", func() { e.serve(ctx, p) }) })
 		}
-		for _, directory := range orphaned {
+		for _, directory := range next.orphaned {
 			wg.Go(func() { e.guard("sweep", func() { e.sweep(ctx, directory) }) })
+		}
+		for _, directory := range next.opened {
+			wg.Go(func() { e.guard("reap", func() { e.reap(ctx, directory) }) })
+		}
+		for _, d := range next.ending {
+			wg.Go(func() { e.guard("end", func() { e.end(ctx, d.run, d.why) }) })
+		}
+		for _, directory := range next.noted {
+			wg.Go(func() { e.guard("toast", func() { e.toast(ctx, directory) }) })
 		}
 	}
 }
@@ -206,7 +262,9 @@ func (e *Engine) Refuse() {
 func (e *Engine) WorkspaceClosed(directory string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.closed[directory] = true
+	place := e.places[directory]
+	place.closed = true
+	e.places[directory] = place
 	delete(e.agents, directory)
 	for _, r := range e.runs {
 		if r.directory == directory {

@@ -41,8 +41,14 @@ func (e *Engine) Event(directory string, ev host.Event) {
 			r.hint()
 		case ev.Type == host.EventPermission:
 			r.asked(ev.Question)
+			e.warnLocked(r, ev.Question)
 		case ev.Type == host.EventReplied:
 			r.answered(ev.Question)
+		case ev.Type == host.EventMessage && ev.Role == host.Assistant:
+			e.spendLocked(r, ev.MessageID, ev.Usage)
+		case ev.Type == host.EventPart && ev.Call.ID != "":
+			e.calledLocked(r, ev.Call)
+			e.editedLocked(r, ev.Call)
 		}
 	}
 	p := e.parents[ev.Session]
@@ -99,6 +105,7 @@ func (e *Engine) poll(ctx context.Context) {
 		for directory := range directories {
 			wg.Go(func() { e.guard("look", func() { e.look(ctx, directory) }) })
 		}
+		wg.Go(func() { e.guard("look", func() { e.obey(ctx) }) })
 		wg.Wait()
 		interval = min(interval*3/2, pollSlow)
 		timer.Reset(interval)
@@ -115,7 +122,7 @@ func (e *Engine) watched() map[string]bool {
 		directories[r.directory] = true
 	}
 	for _, p := range e.parents {
-		if len(p.outbox) > 0 && p.held.IsZero() && !e.closed[p.directory] {
+		if len(p.outbox) > 0 && p.held.IsZero() && !e.places[p.directory].closed {
 			directories[p.directory] = true
 		}
 	}
@@ -145,23 +152,38 @@ func (e *Engine) look(ctx context.Context, directory string) {
 		}
 	}
 	for session, p := range e.parents {
-		if _, busy := statuses[session]; !busy && p.directory == directory && len(p.outbox) > 0 && p.held.IsZero() {
+		if p.directory != directory || len(p.outbox) == 0 || !p.held.IsZero() {
+			continue
+		}
+		_, since := p.tellable()
+		late := !since.IsZero() && time.Since(since) > e.configLocked(directory).Deferral
+		if _, busy := statuses[session]; !busy || late {
 			e.nudgeLocked(p)
 		}
 	}
 }
 
-// endTasksOf cancels the open tasks of a session that is gone.
-func (e *Engine) endTasksOf(ctx context.Context, p *parent, reason string) {
+// obey ends the tasks that somebody outside of this process wants to end.
+func (e *Engine) obey(ctx context.Context) {
 	e.mu.Lock()
-	var runs []*run
-	for _, r := range e.runs {
-		if r.parent == p.session {
-			runs = append(runs, r)
+	owner, shared := e.owner, e.owners != nil
+	e.mu.Unlock()
+	if !shared || owner == "" {
+		return
+	}
+	page, err := e.store.List(ctx, task.Query{Owner: owner, Stop: true, States: openStates(), Limit: 1000})
+	if err != nil {
+		e.log.Debug().Err(err).Msg("requests of the command line not readable")
+		return
+	}
+	for _, t := range page.Tasks {
+		e.mu.Lock()
+		r := e.runs[t.ID]
+		e.mu.Unlock()
+		if r != nil {
+			e.end(ctx, r, &ending{state: task.Cancelled, reason: t.Stop})
 		}
 	}
-	e.mu.Unlock()
-	for _, r := range runs {
-		e.end(ctx, r, &ending{state: task.Cancelled, reason: reason})
-	}
 }
+
+func openStates() []task.State { return []task.State{task.Pending, task.Running} }

@@ -60,7 +60,7 @@ func TestATellThatIsCutOffIsNotRepeated(t *testing.T) {
 		r.sleep(10 * time.Second)
 		ctx, cancel := context.WithCancel(t.Context())
 		r.through(cutPrompt{r.host, cancel})
-		r.engine.UserSpoke(ctx, r.main, "msg_person")
+		r.engine.UserSpoke(ctx, dir, r.main, "msg_person")
 		r.host.SetBusy(r.main, true)
 		r.host.Say(r.main, "msg_person", "hi")
 		r.through(padded{r.host, r.main})

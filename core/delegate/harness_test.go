@@ -57,6 +57,9 @@ func (w *way) Messages(ctx context.Context, d, id string, n int) ([]host.Message
 func (w *way) Statuses(ctx context.Context, d string) (map[string]host.Status, error) {
 	return w.to().Statuses(ctx, d)
 }
+func (w *way) Children(ctx context.Context, d, id string) ([]host.Session, error) {
+	return w.to().Children(ctx, d, id)
+}
 func (w *way) Agents(ctx context.Context, d string) ([]host.Agent, error) {
 	return w.to().Agents(ctx, d)
 }
@@ -78,8 +81,8 @@ func play(t *testing.T, max int, answer func(host.Prompt, host.Session) fake.Rep
 		}
 		r := &rig{T: t, host: fake.New(answer), limits: limits, store: memstore.New()}
 		r.through(r.host)
-		r.engine = New(r.store, &r.way, limits, zerolog.New(zerolog.NewTestWriter(t)))
-		r.configure(func(s *Settings) { s.MaxOpen = 100_000 })
+		r.engine = New(Options{Store: r.store, Host: &r.way, Limits: limits, Log: zerolog.New(zerolog.NewTestWriter(t))})
+		r.configure(func(s *Settings) { s.MaxOpen, s.MaxTree = 100_000, 100_000 })
 		r.host.Emit = r.engine.Event
 		r.main = r.host.Open(dir)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -110,7 +113,7 @@ func play(t *testing.T, max int, answer func(host.Prompt, host.Session) fake.Rep
 func (r *rig) configure(change func(*Settings)) {
 	s := r.engine.config(dir)
 	change(&s)
-	r.engine.WorkspaceOpened(dir, s)
+	r.engine.WorkspaceOpened(r.Context(), dir, dir, s)
 }
 
 func (r *rig) launch(prompt string) task.ID {
@@ -140,6 +143,14 @@ func (r *rig) get(id task.ID) task.Task {
 		r.Fatal(err)
 	}
 	return t
+}
+
+// standing is the place of a task in the queue and what it asks for.
+func (r *rig) standing(id task.ID) (position int, asks string) {
+	r.Helper()
+	t := r.get(id)
+	s := r.engine.Standing(&t)
+	return s.Position, s.Asks
 }
 
 // sleep lets time pass and everything that it sets off come to rest.

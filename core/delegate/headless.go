@@ -32,7 +32,7 @@ type Append struct {
 func (e *Engine) continueTurn(ctx context.Context, p *parent) {
 	e.mu.Lock()
 	ending := p.turnEnding
-	open, ended, held, child := p.open, len(p.outbox), !p.held.IsZero(), p.depth > 0
+	open, ended, held, child := p.open, len(p.outbox), !p.held.IsZero(), p.depth > 0 || e.bySession[p.session] != nil
 	p.continued = ending
 	e.mu.Unlock()
 	if held || child || open == 0 && ended == 0 {
@@ -74,7 +74,7 @@ func (e *Engine) Transform(ctx context.Context, session, messageID string) (add 
 		return add, ctx.Err() == nil
 	}
 	e.mu.Lock()
-	ids := slices.Clone(p.outbox)
+	ids, _ := p.tellable()
 	e.mu.Unlock()
 	tasks := e.untold(ctx, p, ids)
 	if len(tasks) == 0 {
@@ -84,6 +84,7 @@ func (e *Engine) Transform(ctx context.Context, session, messageID string) (add 
 		return append(add, Append{messageID, "No background task is left."}), false
 	}
 	result := Append{messageID, digest(tasks)}
+	e.mark(ctx, tasks, messageID) // after a crash, what is in the message counts
 	// A prompt with a known message id starts no turn; its text joins the message.
 	// It also rewrites the message's agent and model, so they have to be named.
 	e.mu.Lock()
@@ -101,11 +102,7 @@ func (e *Engine) Transform(ctx context.Context, session, messageID string) (add 
 	e.mu.Lock()
 	p.holding = ""
 	e.mu.Unlock()
-	for _, t := range tasks {
-		if _, err := e.told(ctx, t.ID); err != nil {
-			e.log.Error().Err(err).Str("task", string(t.ID)).Msg("delivery not stored")
-		}
-	}
+	e.markTold(ctx, tasks)
 	return append(add, result), false
 }
 
@@ -117,7 +114,8 @@ func (e *Engine) gathered(ctx context.Context, p *parent) bool {
 	for {
 		e.mu.Lock()
 		over := p.open == 0 || !p.held.IsZero() || p.deleted
-		some, rest := len(p.outbox) > 0, gather-time.Since(p.arrived)
+		ids, _ := p.tellable()
+		some, rest := len(ids) > 0, gather-time.Since(p.arrived)
 		e.mu.Unlock()
 		if over || some && rest <= 0 {
 			return true

@@ -69,7 +69,7 @@ func TestAPersonWhoSpokeEndsTheHold(t *testing.T) {
 		time.Sleep(4990 * time.Millisecond)
 		hang.Store(false)
 		// the user's next message: hook, stored, event; its turn begins 50 ms later
-		r.engine.UserSpoke(t.Context(), r.main, "msg_person")
+		r.engine.UserSpoke(t.Context(), dir, r.main, "msg_person")
 		r.through(stamped{r.host, time.Now()})
 		r.host.Say(r.main, "msg_person", "go on")
 		r.wait(id) // ends 10 ms later
@@ -94,7 +94,7 @@ func TestEveryOpenQuestionIsRefused(t *testing.T) {
 		r.engine.Event(dir, host.Event{Type: host.EventPermission, Session: s, Question: host.Question{ID: "per_2", Permission: "bash"}})
 		r.engine.Event(dir, host.Event{Type: host.EventReplied, Session: s, Question: host.Question{ID: "per_2"}})
 		r.sleep(2 * time.Hour)
-		_, asks := r.engine.Standing(id)
+		_, asks := r.standing(id)
 		if n := r.host.Calls("ReplyPermission:reject"); n == 0 {
 			t.Errorf("per_1 waits for 2 h: refused %d times, shown as asking for %q", n, asks)
 		}

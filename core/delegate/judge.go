@@ -14,8 +14,10 @@ type verdict struct {
 	state task.State
 	// text is the answer, or what there is of it.
 	text string
-	// reason says in a sentence why it did not complete.
+	// reason says in a sentence why it did not complete, err is OpenCode's own word
+	// for that if it has one.
 	reason string
+	err    error
 	// idle, if set, is the outcome should the session be idle: a message that
 	// ended without saying how proves nothing while the turn may go on.
 	idle *outcome
@@ -29,21 +31,27 @@ type verdict struct {
 // prompt is messageID. Completed needs proof: a finished assistant message that
 // answers this prompt. OpenCode answers the newest user message, so one that
 // joined the turn before it had an answer (a person's, or the continuation after
-// a compaction) carries the answer to ours too; answers to what came after our
-// answer, or before our prompt, prove nothing.
+// a compaction) carries the answer to ours too; answers to what a person typed
+// after our answer, or before our prompt, prove nothing. What came after our
+// answer but was typed by nobody is ours (a further message to the task, or the
+// results of its own tasks): then the turn that it starts has the answer.
 func judge(messages []host.Message, messageID string) verdict {
 	var v verdict
 	ours := map[string]bool{}
 	var last *host.Message
+	answered := false
 	for i := range messages {
 		m := &messages[i]
 		if m.Role == host.User {
-			if m.ID == messageID || len(ours) > 0 {
+			if answered && len(m.Parts) > 0 && !byPerson(*m) {
+				answered, last = false, nil
+			}
+			if m.ID == messageID || len(ours) > 0 && !answered {
 				ours[m.ID] = true
 			}
 			continue
 		}
-		if !ours[m.Parent] || m.Summary {
+		if !ours[m.Parent] || m.Summary || answered {
 			continue
 		}
 		last = m
@@ -54,9 +62,7 @@ func judge(messages []host.Message, messageID string) verdict {
 		if text := m.Text(); text != "" {
 			v.text = text
 		}
-		if final(m) {
-			break
-		}
+		answered = final(m)
 	}
 	if last == nil {
 		return v
@@ -65,7 +71,7 @@ func judge(messages []host.Message, messageID string) verdict {
 	case last.Error.Aborted():
 		v.state, v.reason = task.Cancelled, "its session was stopped"
 	case last.Error != nil:
-		v.state, v.reason = task.Failed, last.Error.Error()
+		v.state, v.reason, v.err = task.Failed, last.Error.Error(), last.Error
 	case !final(last):
 		if !last.Completed.IsZero() {
 			v.idle = &outcome{state: task.Failed, text: v.text, reason: "the turn ended after a tool call, without an answer"}

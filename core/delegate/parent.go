@@ -3,8 +3,11 @@ package delegate
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
@@ -16,8 +19,9 @@ type parent struct {
 	session   string
 	directory string
 	open      int // tasks that have not ended
-	outbox    []task.ID
-	arrived   time.Time // when the outbox last grew
+	outbox    []due
+	arrived   time.Time      // when the outbox last grew
+	gathering map[string]int // open tasks that are told of together, by group
 
 	// held says when the user aborted the session, zero if that is over: nothing
 	// starts a turn before the user's next message.
@@ -57,8 +61,40 @@ func (p *parent) remember(messageID string) {
 	p.sent = append(p.sent, messageID)
 }
 
+// due is an outcome that a parent does not know.
+type due struct {
+	id    task.ID
+	group string
+	all   bool // it goes with the others of its group
+	since time.Time
+}
+
 func (p *parent) remove(ids ...task.ID) {
-	p.outbox = slices.DeleteFunc(p.outbox, func(id task.ID) bool { return slices.Contains(ids, id) })
+	p.outbox = slices.DeleteFunc(p.outbox, func(d due) bool { return slices.Contains(ids, d.id) })
+}
+
+// gathers counts the open tasks of a group that are told of together.
+func (p *parent) gathers(group string, n int) {
+	if p.gathering == nil {
+		p.gathering = map[string]int{}
+	}
+	if p.gathering[group] += n; p.gathering[group] == 0 {
+		delete(p.gathering, group)
+	}
+}
+
+// tellable are the outcomes that wait for no others, and since when the oldest does.
+func (p *parent) tellable() (ids []task.ID, since time.Time) {
+	for _, d := range p.outbox {
+		if d.all && p.gathering[d.group] > 0 {
+			continue
+		}
+		ids = append(ids, d.id)
+		if since.IsZero() || d.since.Before(since) {
+			since = d.since
+		}
+	}
+	return ids, since
 }
 
 func (e *Engine) parentLocked(session, directory string) *parent {
@@ -70,13 +106,20 @@ func (e *Engine) parentLocked(session, directory string) *parent {
 	return p
 }
 
+// dropParentLocked forgets a parent of which there is nothing to remember.
+func (e *Engine) dropParentLocked(p *parent) {
+	if p.open == 0 && len(p.outbox) == 0 && p.held.IsZero() && !p.serving && len(p.late) == 0 {
+		delete(e.parents, p.session)
+	}
+}
+
 // nudgeLocked has Run serve p soon, once at a time.
 func (e *Engine) nudgeLocked(p *parent) {
 	if p.serving {
 		p.again = true
 		return
 	}
-	if len(p.outbox) == 0 && p.turnEnding == p.continued && !p.deleted || e.closed[p.directory] {
+	if len(p.outbox) == 0 && p.turnEnding == p.continued && !p.deleted || e.places[p.directory].closed {
 		return
 	}
 	p.serving = true
@@ -131,26 +174,34 @@ func (e *Engine) unlessServed(p *parent) func() {
 
 // bury ends the tasks of a deleted session; there is nobody left to tell.
 func (e *Engine) bury(ctx context.Context, p *parent) {
-	e.endTasksOf(ctx, p, "the session that asked for it was deleted")
+	e.endTasksOf(ctx, p.session, "the session that asked for it was deleted")
 	e.mu.Lock()
-	ids := slices.Clone(p.outbox)
+	ids := idsOf(p.outbox, func(d due) task.ID { return d.id })
 	if p.open == 0 {
 		delete(e.parents, p.session)
 	}
 	delete(e.lineage, p.session)
 	e.mu.Unlock()
-	e.markTold(ctx, p, ids)
+	e.markTold(ctx, e.untold(ctx, p, ids))
 }
 
 // wake tells an idle parent what has ended, in one message of ours with the
 // parent's own agent and model. A busy parent is left alone: its idle event, or
-// the periodic look, comes back here.
+// the periodic look, comes back here. One that is busy for too long gets the
+// message into its running turn.
 func (e *Engine) wake(ctx context.Context, p *parent) {
 	e.mu.Lock()
-	ids, held := slices.Clone(p.outbox), !p.held.IsZero()
+	ids, since := p.tellable()
+	held, asleep := !p.held.IsZero(), e.bySession[p.session]
+	late := time.Since(since) > e.configLocked(p.directory).Deferral
 	e.mu.Unlock()
 	if len(ids) == 0 || held {
 		return
+	}
+	if asleep != nil { // a task itself: it needs a slot for what follows
+		if err := e.regain(ctx, asleep); err != nil {
+			return
+		}
 	}
 	var (
 		ask      sync.WaitGroup
@@ -163,7 +214,10 @@ func (e *Engine) wake(ctx context.Context, p *parent) {
 	})
 	statuses, err := e.host.Statuses(ctx, p.directory)
 	ask.Wait()
-	if _, busy := statuses[p.session]; err != nil || busy {
+	if _, busy := statuses[p.session]; err != nil || busy && !late {
+		return
+	} else if busy {
+		e.tell(ctx, p, ids, messages, unread, true)
 		return
 	}
 	e.tell(ctx, p, ids, messages, unread, false)
@@ -200,14 +254,8 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 	if len(tasks) == 0 {
 		return
 	}
-	for _, t := range tasks {
-		if t.WakeID == id {
-			continue
-		}
-		if _, err := e.store.Update(ctx, t.ID, t.Fence(), func(t *task.Task) { t.WakeID = id }); err != nil {
-			e.log.Error().Err(err).Str("task", string(t.ID)).Msg("wake not stored, so not sent")
-			return
-		}
+	if !e.mark(ctx, tasks, id) {
+		return
 	}
 	prompt := host.Prompt{Session: p.session, MessageID: id, NoReply: noReply, Synthetic: true, Text: digest(tasks)}
 	e.mu.Lock()
@@ -215,7 +263,6 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 		prompt.Agent, prompt.Model = lastSpeaker(messages)
 	}
 	p.remember(id)
-	open, toasts := p.open, e.configLocked(p.directory).Toasts && !noReply
 	unwanted := !noReply && (!p.held.IsZero() || p.deleted || e.stopped) // since we first looked
 	e.mu.Unlock()
 	if unwanted {
@@ -236,10 +283,34 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 	p.missed = 0
 	p.again = p.again || len(p.outbox) > len(tasks)
 	e.mu.Unlock()
-	e.markTold(ctx, p, idsOf(tasks))
-	if toasts {
-		_ = e.host.Toast(ctx, p.directory, toast(tasks, open)) // a toast is a courtesy
+	e.markTold(ctx, tasks)
+}
+
+// mark stores under which message tasks are told, all at once, so that the store
+// can commit them together. False means that the message must not be sent.
+func (e *Engine) mark(ctx context.Context, tasks []task.Task, id string) bool {
+	var all sync.WaitGroup
+	var failed atomic.Bool
+	for _, t := range tasks {
+		if t.WakeID == id {
+			continue
+		}
+		all.Go(func() {
+			marked, err := e.store.Update(ctx, t.ID, t.Fence(), func(now *task.Task) {
+				if now.WakeID == t.WakeID { // else another process tells it just now
+					now.WakeID = id
+				}
+			})
+			if err != nil {
+				e.log.Error().Err(err).Str("task", string(t.ID)).Msg("wake not stored, so not sent")
+			}
+			if err != nil || marked.WakeID != id {
+				failed.Store(true)
+			}
+		})
 	}
+	all.Wait()
+	return !failed.Load()
 }
 
 // batch picks the tasks that go with one message, and its id. What an earlier
@@ -250,28 +321,52 @@ func (e *Engine) batch(ctx context.Context, p *parent, tasks []task.Task) (id st
 	for _, t := range tasks {
 		tried[t.WakeID] = append(tried[t.WakeID], t)
 	}
+	fresh := tried[""]
+	delete(tried, "")
 	for wake, together := range tried {
-		switch {
-		case wake == "":
-		case e.arrived(ctx, p.directory, p.session, wake):
-			e.markTold(ctx, p, idsOf(together))
-			e.mu.Lock()
-			p.missed = 0
-			e.mu.Unlock()
-		default:
+		m, err := e.delivered(ctx, p, wake)
+		if m.ID == "" || err != nil {
 			id, chosen = wake, together
+			continue
 		}
+		text := m.Text()
+		var told []task.Task
+		for _, t := range together {
+			if strings.Contains(text, string(t.ID)) {
+				told = append(told, t)
+			} else { // the message was there before, and they did not get into it
+				fresh = append(fresh, t)
+			}
+		}
+		e.markTold(ctx, told)
+		e.mu.Lock()
+		p.missed = 0
+		e.mu.Unlock()
 	}
 	if len(chosen) > 0 {
 		return id, chosen
 	}
-	return e.ids.Next(), tried[""]
+	return e.ids.Next(), fresh
 }
 
-func idsOf(tasks []task.Task) []task.ID {
-	ids := make([]task.ID, len(tasks))
-	for i, t := range tasks {
-		ids[i] = t.ID
+// delivered looks for a message of ours. One that an earlier sidecar has sent may
+// be on its way still.
+func (e *Engine) delivered(ctx context.Context, p *parent, wake string) (host.Message, error) {
+	e.mu.Lock()
+	ours := p.ours(wake)
+	e.mu.Unlock()
+	if !ours {
+		if found, err := e.arrives(ctx, p.directory, p.session, wake); !found {
+			return host.Message{}, err
+		}
+	}
+	return e.find(ctx, p.directory, p.session, wake)
+}
+
+func idsOf[T any](list []T, id func(T) task.ID) []task.ID {
+	ids := make([]task.ID, len(list))
+	for i, one := range list {
+		ids[i] = id(one)
 	}
 	return ids
 }
@@ -281,11 +376,11 @@ func (e *Engine) untold(ctx context.Context, p *parent, ids []task.ID) []task.Ta
 	var tasks []task.Task
 	for _, id := range ids {
 		t, err := e.store.Get(ctx, id)
-		if err != nil {
+		if err != nil && !errors.Is(err, task.ErrNotFound) {
 			e.log.Error().Err(err).Str("task", string(id)).Msg("ended task not readable")
 			continue
 		}
-		if t.Told {
+		if err != nil || t.Told || !t.State.Terminal() { // forgotten, read, or resumed meanwhile
 			e.mu.Lock()
 			p.remove(id)
 			e.mu.Unlock()
@@ -296,12 +391,17 @@ func (e *Engine) untold(ctx context.Context, p *parent, ids []task.ID) []task.Ta
 	return tasks
 }
 
-func (e *Engine) markTold(ctx context.Context, p *parent, ids []task.ID) {
-	for _, id := range ids {
-		if _, err := e.told(ctx, id); err != nil {
-			e.log.Error().Err(err).Str("task", string(id)).Msg("delivery not stored")
-		}
+// markTold notes that the parent knows how tasks ended, all at once.
+func (e *Engine) markTold(ctx context.Context, tasks []task.Task) {
+	var all sync.WaitGroup
+	for _, t := range tasks {
+		all.Go(func() {
+			if _, err := e.tellOf(ctx, t); err != nil {
+				e.log.Error().Err(err).Str("task", string(t.ID)).Msg("delivery not stored")
+			}
+		})
 	}
+	all.Wait()
 }
 
 // abortedAt returns when the last turn of a session was stopped, zero if it was
@@ -343,32 +443,4 @@ func lastSpeaker(messages []host.Message) (agent string, model host.Model) {
 		}
 	}
 	return "", host.Model{}
-}
-
-// UserSpoke is called when a message is about to be stored in a session. After
-// an abort, what has ended meanwhile goes into the session now, before the
-// user's message and without a turn of its own.
-func (e *Engine) UserSpoke(ctx context.Context, session, messageID string) {
-	e.mu.Lock()
-	p := e.parents[session]
-	if p == nil || p.ours(messageID) || p.held.IsZero() {
-		e.mu.Unlock()
-		return
-	}
-	p.held = time.Time{}
-	ids := slices.Clone(p.outbox)
-	if p.serving || len(ids) == 0 {
-		p.again = true // whoever serves it tells them when the user's turn is over
-		e.mu.Unlock()
-		return
-	}
-	p.serving = true // keeps a wake from telling the same
-	e.mu.Unlock()
-	defer e.unlessServed(p)()
-	messages, err := e.host.Messages(ctx, p.directory, p.session, recent)
-	e.tell(ctx, p, ids, messages, err, true)
-	e.mu.Lock()
-	p.serving = false
-	e.nudgeLocked(p)
-	e.mu.Unlock()
 }

@@ -95,7 +95,7 @@ func TestAfterAnAbortNothingStartsATurn(t *testing.T) {
 			t.Fatalf("%d turns nobody asked for", n)
 		}
 		// chat.message comes before the message is stored.
-		r.engine.UserSpoke(t.Context(), r.main, "msg_person")
+		r.engine.UserSpoke(t.Context(), dir, r.main, "msg_person")
 		r.host.Say(r.main, "msg_person", "what came out of it?")
 		r.sleep(time.Minute)
 		w := r.wakes()

@@ -18,7 +18,7 @@ func TestAQuestionThatNobodyAnswersIsRefused(t *testing.T) {
 		session := r.get(id).Session
 		r.engine.Event(dir, host.Event{Type: host.EventPermission, Session: session, Question: ask})
 		r.sleep(4 * time.Minute)
-		if _, asks := r.engine.Standing(id); asks != "external_directory /etc/*" {
+		if _, asks := r.standing(id); asks != "external_directory /etc/*" {
 			t.Errorf("it shows as asking for %q", asks)
 		}
 		if n := r.host.Calls("ReplyPermission:reject"); n != 0 {
@@ -28,7 +28,7 @@ func TestAQuestionThatNobodyAnswersIsRefused(t *testing.T) {
 		if n := r.host.Calls("ReplyPermission:reject"); n != 1 {
 			t.Fatalf("refused %d times, want once", n)
 		}
-		if _, asks := r.engine.Standing(id); asks != "" {
+		if _, asks := r.standing(id); asks != "" {
 			t.Errorf("still shown as asking for %q", asks)
 		}
 		if _, err := r.engine.Cancel(t.Context(), id, "enough"); err != nil {

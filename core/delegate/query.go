@@ -5,18 +5,20 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
+
+// elsewhereLimit is how long a cancel waits for another process, which looks for
+// such requests every few seconds.
+const elsewhereLimit = 15 * time.Second
 
 // View is a task as it stands now.
 type View struct {
 	task.Task
-	// Position is the place in the queue from 1, 0 if the task does not wait.
-	Position int
+	Standing
 	// Partial is what a running task has written so far.
 	Partial string
-	// Asks is what it waits for a person to permit, "" if nothing.
-	Asks string
 }
 
 // Get returns a task, with the partial output of a running one.
@@ -25,8 +27,13 @@ func (e *Engine) Get(ctx context.Context, id task.ID) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	v := View{Task: t}
-	v.Position, v.Asks = e.Standing(id)
+	if !t.State.Terminal() && !e.lives(t.Owner) {
+		e.reap(ctx, e.directoryIn(t.Worktree))
+		if t, err = e.store.Get(ctx, id); err != nil {
+			return View{}, err
+		}
+	}
+	v := View{Task: t, Standing: e.Standing(&t)}
 	if t.State == task.Running && t.Session != "" {
 		if messages, err := e.read(ctx, t.Directory, t.Session, t.MessageID); err == nil {
 			v.Partial = judge(messages, t.MessageID).text
@@ -35,30 +42,74 @@ func (e *Engine) Get(ctx context.Context, id task.ID) (View, error) {
 	return v, nil
 }
 
-// List returns the newest tasks that match and the totals of all that do.
+// List returns the newest tasks that match and the totals of all that do. Open
+// tasks of a process that has gone are judged before.
 func (e *Engine) List(ctx context.Context, q task.Query) (task.Page, error) {
-	return e.store.List(ctx, q)
+	page, err := e.store.List(ctx, q)
+	if err != nil || e.owners == nil {
+		return page, err
+	}
+	for _, t := range page.Tasks {
+		if !t.State.Terminal() && !e.lives(t.Owner) {
+			e.reap(ctx, e.directoryIn(t.Worktree))
+			return e.store.List(ctx, q)
+		}
+	}
+	return page, nil
 }
 
-// Standing returns what only memory knows of an open task: its place in the
-// queue from 1, 0 if it does not wait for a slot, and what it waits for a person
-// to permit, "" if nothing.
-func (e *Engine) Standing(id task.ID) (position int, asks string) {
+// directoryIn returns an open directory of a worktree.
+func (e *Engine) directoryIn(worktree string) string {
 	e.mu.Lock()
-	r := e.runs[id]
+	defer e.mu.Unlock()
+	for directory, place := range e.places {
+		if place.worktree == worktree && !place.closed {
+			return directory
+		}
+	}
+	return worktree
+}
+
+// Standing is what only memory knows of an open task. The zero value says nothing.
+type Standing struct {
+	Position  int       // place in the queue from 1, 0 if it does not wait for a slot
+	Asks      string    // what it waits for a person to permit
+	Breaker   string    // the provider or model that fails, for which it waits
+	Until     time.Time // when that is tried again, or its own next attempt begins
+	Memory    bool      // it waits for memory
+	Elsewhere bool      // it belongs to another OpenCode process
+	Shares    string    // what it edits together with others
+	Waits     int       // its own tasks that it waits for
+}
+
+// Standing returns what only memory knows of an open task.
+func (e *Engine) Standing(t *task.Task) Standing {
+	e.mu.Lock()
+	r := e.runs[t.ID]
 	if r == nil {
-		e.mu.Unlock()
-		return 0, ""
+		defer e.mu.Unlock()
+		return Standing{Elsewhere: t.Owner != e.owner && t.Owner != ""}
 	}
-	ticket, waits := r.ticket, r.lease == nil
+	s := Standing{Shares: e.edits.shared(t.ID)}
 	if len(r.questions) > 0 {
-		asks = r.questions[0].String()
+		s.Asks = r.questions[0].String()
 	}
+	if p := e.parents[r.session]; p != nil && r.suspended {
+		s.Waits = p.open
+	}
+	ticket, waits := r.ticket, r.lease == nil && r.session == ""
 	e.mu.Unlock()
-	if waits && ticket != nil {
-		position = ticket.Position()
+	switch {
+	case waits && ticket != nil:
+		w := ticket.Waits()
+		s.Position, s.Until, s.Memory = w.Position, w.Until, w.Memory
+		if w.Breaker != (limit.Key{}) {
+			s.Breaker = w.Breaker.Name
+		}
+	case waits:
+		s.Until = t.NotBefore
 	}
-	return position, asks
+	return s
 }
 
 // Cancel ends a task and returns it once its session has stopped; if that could
@@ -69,11 +120,7 @@ func (e *Engine) Cancel(ctx context.Context, id task.ID, reason string) (task.Ta
 	r := e.runs[id]
 	e.mu.Unlock()
 	if r == nil {
-		t, err := e.store.Get(ctx, id)
-		if err != nil {
-			return task.Task{}, err
-		}
-		return t, fmt.Errorf("%s: %w (%s)", id, ErrEnded, t.State)
+		return e.cancelElsewhere(ctx, id, reason)
 	}
 	e.end(ctx, r, &ending{state: task.Cancelled, reason: reason})
 	select {
@@ -83,6 +130,30 @@ func (e *Engine) Cancel(ctx context.Context, id task.ID, reason string) (task.Ta
 	t, err := e.store.Get(context.WithoutCancel(ctx), id)
 	if err == nil && t.State.Terminal() && t.State != task.Cancelled {
 		return t, fmt.Errorf("%s: %w (%s)", id, ErrEnded, t.State)
+	}
+	return t, err
+}
+
+// cancelElsewhere asks the process that runs a task to end it, and waits for that.
+func (e *Engine) cancelElsewhere(ctx context.Context, id task.ID, reason string) (task.Task, error) {
+	t, err := e.store.Get(ctx, id)
+	if err == nil && !t.State.Terminal() && !e.lives(t.Owner) {
+		e.reap(ctx, e.directoryIn(t.Worktree))
+		return e.store.Get(ctx, id)
+	}
+	if err == nil && t.State.Terminal() {
+		return t, fmt.Errorf("%s: %w (%s)", id, ErrEnded, t.State)
+	}
+	if err == nil {
+		t, err = e.store.Update(ctx, id, t.Fence(), func(t *task.Task) { t.Stop = reason })
+	}
+	for start := time.Now(); err == nil && !t.State.Terminal() && time.Since(start) < elsewhereLimit; {
+		select {
+		case <-ctx.Done():
+			return t, nil
+		case <-time.After(firstLook):
+		}
+		t, err = e.store.Get(context.WithoutCancel(ctx), id)
 	}
 	return t, err
 }
@@ -119,6 +190,22 @@ func (e *Engine) Delegate(ctx context.Context, s Spec) (task.Task, error) {
 	if err != nil {
 		return t, err
 	}
+	return e.await(ctx, t, s)
+}
+
+// DelegateResume is Delegate for a task that is resumed.
+func (e *Engine) DelegateResume(ctx context.Context, name string, s Spec) (task.Task, error) {
+	s.Background = false
+	t, err := e.Resume(ctx, name, s)
+	if err != nil {
+		return t, err
+	}
+	return e.await(ctx, t, s)
+}
+
+func (e *Engine) await(ctx context.Context, t task.Task, s Spec) (task.Task, error) {
+	goOn := e.block(s.Parent)
+	defer goOn(ctx)
 	ended, err := e.Wait(ctx, t.ID, e.config(s.Directory).SyncWait)
 	if err != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*stopLimit)
@@ -170,13 +257,18 @@ func (e *Engine) told(ctx context.Context, id task.ID) (task.Task, error) {
 	if err != nil || !t.State.Terminal() {
 		return t, err
 	}
+	return e.tellOf(ctx, t)
+}
+
+// tellOf is told for a task that was just read.
+func (e *Engine) tellOf(ctx context.Context, t task.Task) (task.Task, error) {
 	e.mu.Lock()
 	if p := e.parents[t.Parent]; p != nil {
-		p.remove(id)
+		p.remove(t.ID)
 	}
 	e.mu.Unlock()
 	if t.Told {
 		return t, nil
 	}
-	return e.store.Update(ctx, id, t.Fence(), func(t *task.Task) { t.Told = true })
+	return e.store.Update(ctx, t.ID, t.Fence(), func(t *task.Task) { t.Told = true })
 }

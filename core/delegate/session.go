@@ -104,20 +104,27 @@ func (e *Engine) arrived(ctx context.Context, directory, session, messageID stri
 
 // lookup looks for a message of ours; with an error it may be there or not.
 func (e *Engine) lookup(ctx context.Context, directory, session, messageID string) (bool, error) {
+	m, err := e.find(ctx, directory, session, messageID)
+	return m.ID != "", err
+}
+
+// find returns a message of ours, the zero message if it is not there. With an
+// error it may be there or not.
+func (e *Engine) find(ctx context.Context, directory, session, messageID string) (host.Message, error) {
 	// The caller may have been called off in the middle of the very call that is
 	// looked for.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookLimit)
 	defer cancel()
 	messages, err := e.read(ctx, directory, session, messageID)
 	if err != nil {
-		return false, err
+		return host.Message{}, err
 	}
 	for _, m := range messages {
 		if m.ID == messageID {
-			return true, nil
+			return m, nil
 		}
 	}
-	return false, nil
+	return host.Message{}, nil
 }
 
 // arrives waits a moment for a prompt of ours to be stored. With an error it may

@@ -21,12 +21,14 @@ const (
 	sweepAgain, sweepLimit = time.Second, time.Minute
 )
 
-// Respawned is called when a sidecar of the same host died before this one: its
-// tasks are unknown here, and their sessions run on with nobody to watch them.
+// Respawned is called when a sidecar of the same host died before this one. What
+// it has stored is taken over (see adopt); but sessions of tasks that the store
+// does not know, because it was in memory or is damaged, run on with nobody to
+// watch them.
 func (e *Engine) Respawned() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.swept, e.respawned = map[string]bool{}, time.Now()
+	e.respawned = time.Now()
 }
 
 // sweep stops what an earlier sidecar left running in a directory, and tells the

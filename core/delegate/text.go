@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
-	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
 
 // How much of results a message carries: the rest is a call of get_task_result
@@ -51,6 +50,9 @@ func appendHeading(b []byte, t *task.Task) []byte {
 	b = append(b, " (agent "...)
 	b = append(b, t.Agent...)
 	b = append(b, ", "...)
+	if t.Attempt > 1 {
+		b = append(strconv.AppendInt(append(b, "attempt "...), int64(t.Attempt), 10), ", "...)
+	}
 	// How long a task ran, or waited.
 	switch {
 	case t.State == task.Pending:
@@ -61,6 +63,12 @@ func appendHeading(b []byte, t *task.Task) []byte {
 		b = append(b, "never ran"...)
 	default:
 		b = appendSpan(append(b, "ran "...), t.Ended.Sub(t.Started))
+	}
+	if tokens := t.Usage.Tokens(); tokens > 0 {
+		b = append(strconv.AppendInt(append(b, ", "...), tokens, 10), " tokens"...)
+	}
+	if t.Usage.Cost > 0 {
+		b = strconv.AppendFloat(append(b, ", $"...), t.Usage.Cost, 'g', 3, 64)
 	}
 	return append(b, ')')
 }
@@ -78,6 +86,9 @@ func report(t task.Task, max int) string {
 	b.WriteString(heading(t))
 	if t.Error != "" {
 		b.WriteString("\n" + t.Error)
+	}
+	if t.Note != "" {
+		b.WriteString("\n" + t.Note)
 	}
 	if text := strings.TrimSpace(t.Result); text != "" {
 		if t.State != task.Completed {
@@ -101,7 +112,10 @@ func digest(tasks []task.Task) string {
 	}
 	for i, t := range tasks {
 		if b.Len() > digestAll {
-			fmt.Fprintf(&b, "\n\nand %d more; list_tasks shows them.", len(tasks)-i)
+			fmt.Fprintf(&b, "\n\nand %d more, which get_task_result returns:", len(tasks)-i)
+			for _, t := range tasks[i:] {
+				fmt.Fprintf(&b, "\n%s", heading(t))
+			}
 			break
 		}
 		b.WriteString("\n\n")
@@ -110,28 +124,23 @@ func digest(tasks []task.Task) string {
 	return b.String()
 }
 
-// toast is the digest for people.
-func toast(tasks []task.Task, open int) host.Toast {
-	good := 0
-	for _, t := range tasks {
-		if t.State == task.Completed {
-			good++
+// firstLine returns the first line of s, cut to about max bytes at a rune.
+func firstLine(s string, max int) string {
+	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
+	return clip(s, max)
+}
+
+// clip cuts s to at most max bytes at a rune boundary and marks the cut.
+func clip(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	cut := 0
+	for i := range s {
+		if i > max-len("…") {
+			break
 		}
+		cut = i
 	}
-	note := host.Toast{Title: "Background tasks", Variant: "success", Duration: 5 * time.Second}
-	switch {
-	case len(tasks) == 1:
-		note.Message = fmt.Sprintf("%s: %s", tasks[0].Description, tasks[0].State)
-	case good == len(tasks):
-		note.Message = fmt.Sprintf("%d completed", good)
-	default:
-		note.Message = fmt.Sprintf("%d completed, %d not", good, len(tasks)-good)
-	}
-	if good < len(tasks) {
-		note.Variant = "warning"
-	}
-	if open > 0 {
-		note.Message += fmt.Sprintf(", %d still open", open)
-	}
-	return note
+	return s[:cut] + "…"
 }

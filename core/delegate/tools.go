@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
@@ -28,20 +29,30 @@ type taskArgs struct {
 	Description string `json:"description" jsonschema:"the name of the task in three to six words"`
 	Prompt      string `json:"prompt" jsonschema:"the whole instruction; the agent sees nothing else of this conversation"`
 	Background  bool   `json:"background" jsonschema:"true to go on at once and be told when the task has ended, false to wait for the result"`
-	Resume      string `json:"resume,omitempty" jsonschema:"not available yet; leave it out"`
-	Mode        string `json:"mode,omitempty" jsonschema:"how the task runs"`
+	Resume      string `json:"resume,omitempty" jsonschema:"the id of an ended task or of its session: its agent goes on there, with all that it knows, and prompt is its next instruction"`
+	Mode        string `json:"mode,omitempty" jsonschema:"race: of the tasks with this groupID the first that completes ends the others; fractal: the agent may delegate further"`
 	GroupID     string `json:"groupID,omitempty" jsonschema:"a name of your choice for tasks that belong together"`
+	Priority    string `json:"priority,omitempty" jsonschema:"which tasks get a free slot first"`
+	Wake        string `json:"wake,omitempty" jsonschema:"when you are told: each when this task has ended, all when all of its group have, none never"`
 }
 
 type batchItem struct {
 	Agent       string `json:"agent" jsonschema:"the agent that does the work; list_agents names them"`
 	Description string `json:"description" jsonschema:"the name of the task in three to six words"`
 	Prompt      string `json:"prompt" jsonschema:"the whole instruction; the agent sees nothing else of this conversation"`
+	Priority    string `json:"priority,omitempty" jsonschema:"which tasks get a free slot first"`
 }
 
 type batchArgs struct {
 	Tasks   []batchItem `json:"tasks" jsonschema:"the tasks, which run in parallel"`
 	GroupID string      `json:"groupID,omitempty" jsonschema:"a name of your choice for these tasks"`
+	Mode    string      `json:"mode,omitempty" jsonschema:"race: the first that completes ends the others; fractal: the agents may delegate further"`
+	Wake    string      `json:"wake,omitempty" jsonschema:"when you are told: each when one has ended, all when all have, none never"`
+}
+
+type sendArgs struct {
+	TaskID  string `json:"taskId" jsonschema:"the id of the task, task_ and 8 hex digits"`
+	Message string `json:"message" jsonschema:"what its agent should know or do from now on"`
 }
 
 type idArgs struct {
@@ -68,10 +79,10 @@ func Tools(e *Engine, lookup func(string) (workspace.Workspace, error)) []tool.T
 	return []tool.Tool{
 		tool.New(nameDelegate,
 			"Delegates one piece of work to another agent, in a session of its own. In the background several run in parallel and you are told when one has ended; otherwise the result is returned here.",
-			s.delegate, tool.Enum("mode", "normal", "race", "fractal"), tool.Length("prompt", 1, 0), tool.Length("agent", 1, 0)),
+			s.delegate, modes(), wakes(), tool.Enum("priority", priorities()...), tool.Length("prompt", 1, 0), tool.Length("agent", 1, 0)),
 		tool.New(nameDelegateBatch,
 			"Delegates several independent pieces of work at once, in the background. Returns an id for each, or why that one was refused. You are told when they end.",
-			s.delegateBatch, tool.Length("tasks", 1, maxBatch), tool.Length("tasks[].prompt", 1, 0), tool.Length("tasks[].agent", 1, 0)),
+			s.delegateBatch, modes(), wakes(), tool.Enum("tasks[].priority", priorities()...), tool.Length("tasks", 1, maxBatch), tool.Length("tasks[].prompt", 1, 0), tool.Length("tasks[].agent", 1, 0)),
 		tool.New("get_task_result",
 			"Returns the result of a task, or what a running one has written so far.",
 			s.result),
@@ -81,6 +92,9 @@ func Tools(e *Engine, lookup func(string) (workspace.Workspace, error)) []tool.T
 		tool.New("cancel_task",
 			"Stops a waiting or running task and confirms that its session has stopped.",
 			s.cancel),
+		tool.New("send_to_task",
+			"Sends a running task a further message, which its agent reads at its next step. The result is then its answer to that.",
+			s.send, tool.Length("message", 1, 0)),
 		tool.New("list_agents",
 			"Lists the agents that work can be delegated to.",
 			s.agents),
@@ -99,73 +113,132 @@ func (s toolset) where(c tool.Call) (workspace.Workspace, error) {
 	return s.lookup(c.Workspace)
 }
 
-func (s toolset) delegate(ctx context.Context, c tool.Call, a taskArgs) (tool.Result, error) {
-	if a.Mode != "" && a.Mode != "normal" {
-		return tool.Result{}, &tool.ArgumentError{Field: "mode", Problem: fmt.Sprintf("is %q, which is not available yet; leave it out or say normal", a.Mode)}
-	}
-	if a.Resume != "" {
-		return tool.Result{}, &tool.ArgumentError{Field: "resume", Problem: "is not available yet; delegate a new task whose prompt carries what is needed"}
-	}
+func modes() tool.Option { return tool.Enum("mode", "normal", "race", "fractal") }
+
+func wakes() tool.Option { return tool.Enum("wake", "each", "all", "none") }
+
+func priorities() []string { return []string{"high", "normal", "low"} }
+
+// spec is what a call asks for, apart from the single task.
+func (s toolset) spec(c tool.Call, mode, wake, group string) (Spec, error) {
 	w, err := s.where(c)
 	if err != nil {
-		return tool.Result{}, err
+		return Spec{}, err
 	}
-	spec := Spec{
+	out := Spec{
 		Directory: w.Directory, Worktree: w.Worktree, Parent: c.SessionID, ParentAgent: c.Agent, Message: c.MessageID,
-		Agent: a.Agent, Description: a.Description, Prompt: a.Prompt, Group: a.GroupID, Background: a.Background,
+		Group: group, Background: true,
 	}
-	if a.Background {
-		t, err := s.engine.Launch(ctx, spec)
-		if err != nil {
-			return tool.Result{}, err
-		}
-		return tool.Result{
-			Title:    t.Description,
-			Output:   fmt.Sprintf("%s You will be told when it has ended; go on with other work, or end your turn if there is none.", heading(t)),
-			Metadata: metadata(t),
-		}, nil
+	if mode != "normal" {
+		out.Mode = task.Mode(mode)
 	}
-	t, err := s.engine.Delegate(ctx, spec)
-	if err != nil {
-		return tool.Result{}, err
-	}
-	out := tool.Result{Title: t.Description, Output: report(t, digestAll), Metadata: metadata(t)}
-	if !t.State.Terminal() {
-		out.Output = fmt.Sprintf("%s It takes longer than %s, so it goes on in the background and you will be told when it has ended.",
-			heading(t), s.engine.config(w.Directory).SyncWait)
+	if out.Wake = task.Wake(wake); wake == "each" || wake == "" && out.Mode != task.Race {
+		out.Wake = task.WakeEach
+	} else if wake == "" {
+		out.Wake = task.WakeAll // of a race one result is wanted
 	}
 	return out, nil
 }
 
+func rank(priority string) task.Priority {
+	if priority == "normal" {
+		return task.NormalPriority
+	}
+	return task.Priority(priority)
+}
+
+func (s toolset) delegate(ctx context.Context, c tool.Call, a taskArgs) (tool.Result, error) {
+	if a.Mode == string(task.Race) && a.GroupID == "" {
+		return tool.Result{}, &tool.ArgumentError{Field: "groupID", Problem: "is missing; the tasks of a race share one"}
+	}
+	spec, err := s.spec(c, a.Mode, a.Wake, a.GroupID)
+	if err != nil {
+		return tool.Result{}, err
+	}
+	spec.Agent, spec.Description, spec.Prompt, spec.Priority, spec.Background = a.Agent, a.Description, a.Prompt, rank(a.Priority), a.Background
+	var t task.Task
+	switch {
+	case a.Background && a.Resume == "":
+		t, err = s.engine.Launch(ctx, spec)
+	case a.Background:
+		t, err = s.engine.Resume(ctx, a.Resume, spec)
+	case a.Resume == "":
+		t, err = s.engine.Delegate(ctx, spec)
+	default:
+		t, err = s.engine.DelegateResume(ctx, a.Resume, spec)
+	}
+	if err != nil {
+		return tool.Result{}, s.explain(a.Resume, err)
+	}
+	out := tool.Result{Title: t.Description, Metadata: metadata(t)}
+	switch {
+	case a.Background:
+		out.Output = heading(t) + " " + promise(spec.Wake) + "; go on with other work, or end your turn if there is none."
+	case t.State.Terminal():
+		out.Output = report(t, digestAll)
+	default:
+		out.Output = fmt.Sprintf("%s It takes longer than %s, so it goes on in the background and you will be told when it has ended.",
+			heading(t), s.engine.config(spec.Directory).SyncWait)
+	}
+	if a.Resume != "" {
+		out.Output = strings.Replace(strings.Replace(out.Output, "[SPAWNED]", "[RESUME]", 1), "[DONE]", "[RESUMED & DONE]", 1)
+	}
+	return out, nil
+}
+
+// promise says when a background task is told of.
+func promise(w task.Wake) string {
+	switch w {
+	case task.WakeAll:
+		return "You will be told when all of its group have ended"
+	case task.WakeNone:
+		return "You will not be told when it has ended: ask get_task_result"
+	}
+	return "You will be told when it has ended"
+}
+
 func (s toolset) delegateBatch(ctx context.Context, c tool.Call, a batchArgs) (tool.Result, error) {
-	w, err := s.where(c)
+	if a.Mode == string(task.Race) && a.GroupID == "" {
+		a.GroupID = "race " + strings.TrimPrefix(string(task.NewID()), "task_")
+	}
+	spec, err := s.spec(c, a.Mode, a.Wake, a.GroupID)
 	if err != nil {
 		return tool.Result{}, err
 	}
 	var lines, ids []string
-	launched := 0
-	for i, item := range a.Tasks {
-		t, err := s.engine.Launch(ctx, Spec{
-			Directory: w.Directory, Worktree: w.Worktree, Parent: c.SessionID, ParentAgent: c.Agent, Message: c.MessageID,
-			Agent: item.Agent, Description: item.Description, Prompt: item.Prompt, Group: a.GroupID, Background: true,
-		})
+	for i, item := range a.Tasks { // in the order of the call, which is that of the queue
+		spec.Agent, spec.Description, spec.Prompt, spec.Priority = item.Agent, item.Description, item.Prompt, rank(item.Priority)
+		t, err := s.engine.Launch(ctx, spec)
 		if err != nil {
 			lines = append(lines, fmt.Sprintf("[ERROR] tasks[%d] %q was not launched: %v", i, item.Description, err))
 			continue
 		}
-		launched++
 		ids = append(ids, string(t.ID))
 		lines = append(lines, heading(t))
 	}
-	head := fmt.Sprintf("%d of %d tasks launched. You will be told when they have ended.", launched, len(a.Tasks))
-	if launched == 0 {
+	if len(ids) == 0 {
 		return tool.Result{}, fmt.Errorf("%w: no task was launched\n%s", ErrRefused, strings.Join(lines, "\n"))
 	}
+	told := "You will be told when they have ended."
+	if spec.Wake == task.WakeNone {
+		told = "You will not be told when they have ended: ask get_task_result."
+	}
 	return tool.Result{
-		Title:    fmt.Sprintf("%d tasks", launched),
-		Output:   head + "\n" + strings.Join(lines, "\n"),
-		Metadata: map[string]any{"taskIds": ids, "failed": len(a.Tasks) - launched},
+		Title:    fmt.Sprintf("%d tasks", len(ids)),
+		Output:   fmt.Sprintf("%d of %d tasks launched. %s\n%s", len(ids), len(a.Tasks), told, strings.Join(lines, "\n")),
+		Metadata: map[string]any{"taskIds": ids, "failed": len(a.Tasks) - len(ids)},
 	}, nil
+}
+
+func (s toolset) send(ctx context.Context, c tool.Call, a sendArgs) (tool.Result, error) {
+	if err := s.within(ctx, c, a.TaskID); err != nil {
+		return tool.Result{}, err
+	}
+	t, err := s.engine.Send(ctx, task.ID(a.TaskID), a.Message)
+	if err != nil {
+		return tool.Result{}, s.explain(a.TaskID, err)
+	}
+	return tool.Result{Title: t.Description, Output: heading(t) + " It has your message.", Metadata: metadata(t)}, nil
 }
 
 func (s toolset) result(ctx context.Context, c tool.Call, a idArgs) (tool.Result, error) {
@@ -186,7 +259,7 @@ func (s toolset) result(ctx context.Context, c tool.Call, a idArgs) (tool.Result
 		}
 		return out, nil
 	}
-	out.Output = heading(v.Task) + standing(&v.Task, v.Position, v.Asks)
+	out.Output = heading(v.Task) + standing(&v.Task, v.Standing)
 	if v.Partial != "" {
 		out.Output += "\nIts output so far:\n" + v.Partial
 	}
@@ -233,8 +306,7 @@ func (s toolset) list(ctx context.Context, c tool.Call, a listArgs) (tool.Result
 		t := &page.Tasks[i]
 		b = appendHeading(append(b, '\n'), t)
 		if !t.State.Terminal() {
-			position, asks := s.engine.Standing(t.ID)
-			b = append(b, standing(t, position, asks)...)
+			b = append(b, standing(t, s.engine.Standing(t))...)
 		}
 		if t.Error != "" {
 			b = append(append(b, ": "...), firstLine(t.Error, 120)...)
@@ -244,17 +316,33 @@ func (s toolset) list(ctx context.Context, c tool.Call, a listArgs) (tool.Result
 }
 
 // standing adds what the state alone does not say.
-func standing(t *task.Task, position int, asks string) string {
+func standing(t *task.Task, s Standing) string {
+	var out string
 	switch {
-	case asks != "":
-		return ", waits for the user's permission: " + asks
-	case position > 0:
-		return fmt.Sprintf(", place %d in the queue", position)
+	case s.Elsewhere:
+		out = ", in another OpenCode process"
+	case s.Asks != "":
+		out = ", waits for the user's permission: " + s.Asks
+	case s.Breaker != "":
+		out = fmt.Sprintf(", place %d in the queue: %s fails, the next try is in %s", s.Position, s.Breaker, span(time.Until(s.Until)))
+	case s.Memory:
+		out = fmt.Sprintf(", place %d in the queue: the machine is short of memory", s.Position)
+	case s.Position > 0:
+		out = fmt.Sprintf(", place %d in the queue", s.Position)
+	case t.State == task.Pending && !s.Until.IsZero():
+		out = ", tries again in " + span(time.Until(s.Until))
+	case s.Waits > 0:
+		out = fmt.Sprintf(", waits for %d tasks of its own", s.Waits)
 	case t.Uncertain:
-		return ", uncertain: OpenCode shows neither work nor an answer"
+		out = ", uncertain: OpenCode shows neither work nor an answer"
 	}
-	return ""
+	if s.Shares != "" {
+		out += "\n" + s.Shares
+	}
+	return out
 }
+
+func span(d time.Duration) string { return string(appendSpan(nil, max(d, 0))) }
 
 func (s toolset) cancel(ctx context.Context, c tool.Call, a idArgs) (tool.Result, error) {
 	if err := s.within(ctx, c, a.TaskID); err != nil {

@@ -82,7 +82,9 @@ type Task struct {
 	Attempt   int
 	MessageID string
 	Past      []Attempt `json:",omitempty"`
-	// NotBefore is the earliest start of a pending attempt that follows a failed one.
+	// Retries is how many of them were tries of our own since somebody last asked
+	// for the task, NotBefore the earliest start of a pending one.
+	Retries   int
 	NotBefore time.Time
 
 	State State
@@ -90,6 +92,7 @@ type Task struct {
 	Uncertain bool
 	Result    string // the answer, or of a task that did not complete what it had written
 	Error     string // one sentence for people, "" if it completed
+	Note      string // what else its parent should know
 
 	// Usage is what all attempts together have used.
 	Usage Usage
@@ -172,6 +175,11 @@ const (
 	WakeAll  Wake = "all"  // when all tasks of its group (or, without one, of its parent) have
 	WakeNone Wake = "none" // never: it can be read with get_task_result
 )
+
+// Negative is what Plus takes away.
+func (u Usage) Negative() Usage {
+	return Usage{-u.Input, -u.Output, -u.Reasoning, -u.CacheRead, -u.CacheWrite, -u.Cost}
+}
 
 // Fence says where the caller believes a task to stand. An update whose fence
 // does not match changes nothing: a late event of an older attempt is harmless.

@@ -71,6 +71,7 @@ func MapError(err error) *rpc.Error {
 		delegate.ErrStopping:    wire.KindShuttingDown,
 		delegate.ErrRefused:     wire.KindRefused,
 		delegate.ErrEnded:       wire.KindConflict,
+		delegate.ErrRunning:     wire.KindConflict,
 		task.ErrStale:           wire.KindConflict,
 		task.ErrNotFound:        wire.KindNotFound,
 		workspace.ErrNotOpen:    wire.KindNotFound,

@@ -10,7 +10,11 @@ import (
 
 func registerHooks(r *rpc.Router, d Deps) {
 	rpc.Handle(r, wire.HookChatMessage, func(ctx context.Context, p wire.ChatMessageParams) (wire.Empty, error) {
-		d.Tasks.UserSpoke(ctx, p.SessionID, p.MessageID)
+		w, err := d.Sidecar.Lookup(p.Workspace)
+		if err != nil {
+			return wire.Empty{}, err
+		}
+		d.Tasks.UserSpoke(ctx, w.Directory, p.SessionID, p.MessageID)
 		return wire.Empty{}, nil
 	})
 	rpc.Handle(r, wire.HookTransform, func(ctx context.Context, p wire.TransformParams) (wire.TransformResult, error) {

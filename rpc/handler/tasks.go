@@ -2,6 +2,8 @@ package handler
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
@@ -25,10 +27,32 @@ func registerTasks(r *rpc.Router, d Deps) {
 		if p.Prompt == "" {
 			return wire.Task{}, rpc.InvalidParams("prompt", "prompt is missing; it is the instruction for the agent")
 		}
-		t, err := d.Tasks.Launch(ctx, delegate.Spec{
+		spec := delegate.Spec{
 			Directory: w.Directory, Worktree: w.Worktree, Parent: p.ParentSession, Agent: p.Agent,
 			Description: p.Description, Prompt: p.Prompt, Group: p.Group, Background: true,
-		})
+		}
+		for _, word := range []struct {
+			field, value string
+			accepted     []string
+			set          func(string)
+		}{
+			{"mode", p.Mode, []string{"normal", "race", "fractal"}, func(v string) { spec.Mode = task.Mode(v) }},
+			{"priority", p.Priority, []string{"normal", "high", "low"}, func(v string) { spec.Priority = task.Priority(v) }},
+			{"wake", p.Wake, []string{"each", "all", "none"}, func(v string) { spec.Wake = task.Wake(v) }},
+		} {
+			switch at := slices.Index(word.accepted, word.value); {
+			case at > 0: // the first is the zero value
+				word.set(word.value)
+			case at < 0 && word.value != "":
+				return wire.Task{}, rpc.InvalidParams(word.field, "%s is %q; accepted are %s", word.field, word.value, strings.Join(word.accepted, ", "))
+			}
+		}
+		var t task.Task
+		if p.Resume != "" {
+			t, err = d.Tasks.Resume(ctx, p.Resume, spec)
+		} else {
+			t, err = d.Tasks.Launch(ctx, spec)
+		}
 		return taskOf(delegate.View{Task: t}), err
 	})
 	rpc.Handle(r, wire.TaskGet, func(ctx context.Context, p wire.TaskGetParams) (wire.Task, error) {
@@ -59,8 +83,7 @@ func registerTasks(r *rpc.Router, d Deps) {
 		}
 		res := wire.TaskListResult{Tasks: make([]wire.Task, 0, len(page.Tasks)), Totals: map[string]int{}}
 		for _, t := range page.Tasks {
-			v := delegate.View{Task: t}
-			v.Position, v.Asks = d.Tasks.Standing(t.ID)
+			v := delegate.View{Task: t, Standing: d.Tasks.Standing(&t)}
 			res.Tasks = append(res.Tasks, taskOf(v))
 		}
 		for state, n := range page.Totals {
@@ -88,7 +111,9 @@ func taskOf(v delegate.View) wire.Task {
 		Attempt: v.Attempt, Depth: v.Depth, Background: v.Background, Group: v.Group, ParentSession: v.Parent,
 		Session: v.Session, Position: v.Position, Asks: v.Asks,
 		Created: millis(v.Created), Started: millis(v.Started), Ended: millis(v.Ended),
-		Result: v.Result, Error: v.Error,
+		Result: v.Result, Error: v.Error, Note: v.Note, Elsewhere: v.Elsewhere, Told: v.Told,
+		Mode: string(v.Mode), Priority: string(v.Priority), Wake: string(v.Wake), Model: v.Model.String(),
+		Tokens: v.Usage.Tokens(), Cost: v.Usage.Cost,
 	}
 	if t.Result == "" {
 		t.Result = v.Partial

@@ -71,10 +71,10 @@ func newSwarm(ctx context.Context, store task.Store, want int, lasting time.Dura
 		})
 	}
 	s.host = &hostSlot{s.fake}
-	s.engine = delegate.New(s.store, s.host, limits, zerolog.Nop())
+	s.engine = delegate.New(delegate.Options{Store: s.store, Host: s.host, Limits: limits, Log: zerolog.Nop()})
 	settings := delegate.DefaultSettings()
-	settings.MaxOpen = want
-	s.engine.WorkspaceOpened(launchDir, settings)
+	settings.MaxOpen, settings.MaxTree = want, want
+	s.engine.WorkspaceOpened(ctx, launchDir, launchDir, settings)
 	s.fake.Emit = s.engine.Event
 	s.main = s.fake.Open(launchDir)
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))

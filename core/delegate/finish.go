@@ -1,0 +1,187 @@
+package delegate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+)
+
+const (
+	// partialLimit bounds the last look at what a task that ends badly has written.
+	partialLimit = 3 * time.Second
+	// storeAgain is the time between two tries to store an end.
+	storeAgain = time.Second
+)
+
+// finish stops the session if need be, stores the end, frees the slot and queues
+// the outcome for the parent. It runs once per run, whoever calls.
+func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
+	e.mu.Lock()
+	if r.finishing {
+		e.mu.Unlock()
+		return
+	}
+	r.finishing = true
+	session, messageID, settle := r.session, r.messageID, time.Duration(0)
+	if r.refusal != "" && out.state != task.Completed {
+		out.reason += "; " + r.refusal
+	}
+	if !r.shown {
+		settle = settleLimit
+	}
+	looking, done := context.WithCancel(ctx)
+	defer done()
+	r.rush = done
+	e.mu.Unlock()
+	if r.overdue != nil {
+		r.overdue.Stop()
+	}
+	if !out.until.IsZero() {
+		defer time.AfterFunc(time.Until(out.until), done).Stop()
+	}
+	if out.stop && session != "" {
+		if err := e.stopSession(looking, r.directory, session, messageID, settle); err != nil {
+			out.reason += fmt.Sprintf("; that its session stopped is not confirmed (%v)", err)
+		}
+	}
+	if session != "" {
+		e.endTasksOf(ctx, session, "the task that asked for it ended")
+	}
+	if out.state != task.Completed && session != "" {
+		partial, cancel := context.WithTimeout(looking, partialLimit)
+		if messages, err := e.read(partial, r.directory, session, messageID); err == nil {
+			e.account(r, messages, messageID)
+			if out.text == "" {
+				out.text = judge(messages, messageID).text
+			}
+		}
+		cancel()
+	}
+	t := e.storeEnd(looking, r, out)
+	e.releaseLease(r, out)
+	e.leave(r, t)
+	close(r.done)
+	e.log.Debug().Str("task", string(r.id)).Str("state", string(out.state)).Msg("task ended")
+	if out.state == task.Completed {
+		e.decide(ctx, r)
+		e.keep(t)
+	}
+	if e.archive != nil && t.ID != "" && e.config(r.directory).Archive {
+		if err := e.archive.Append(t); err != nil {
+			e.log.Warn().Err(err).Str("task", string(r.id)).Msg("the task was not archived")
+		}
+	}
+}
+
+// storeEnd stores the end of a run. What cannot be stored is kept and tried
+// again until it can, or until ctx ends: then the next owner of the record judges
+// the session anew.
+func (e *Engine) storeEnd(ctx context.Context, r *run, out outcome) task.Task {
+	e.mu.Lock()
+	usage := r.before.Plus(r.total)
+	settled := r.wake == task.WakeNone && r.background
+	note := e.edits.shared(r.id)
+	e.mu.Unlock()
+	keeping := context.WithoutCancel(ctx)
+	for try := 0; ; try++ {
+		t, err := e.store.Get(keeping, r.id)
+		if err == nil {
+			t, err = e.store.Update(keeping, r.id, t.Fence(), func(t *task.Task) {
+				t.State, t.Ended, t.Uncertain, t.NotBefore = out.state, time.Now(), false, time.Time{}
+				t.Result, t.Error, t.Usage, t.Stop = out.text, out.reason, usage, ""
+				t.Told, t.Note = t.Told || settled, note
+			})
+		}
+		if err == nil {
+			return t
+		}
+		_, lawless := errors.AsType[*task.TransitionError](err)
+		hopeless := lawless || errors.Is(err, task.ErrNotFound) || errors.Is(err, task.ErrStale) && t.State.Terminal()
+		if try == 0 || hopeless {
+			e.log.Error().Err(err).Str("task", string(r.id)).Msg("the end of a task could not be stored")
+			e.releaseLease(r, out) // its session has stopped
+		}
+		if hopeless {
+			return t
+		}
+		select {
+		case <-ctx.Done():
+			return t
+		case <-time.After(storeAgain):
+		}
+	}
+}
+
+// releaseLease gives a run's slot back and says how its provider did.
+func (e *Engine) releaseLease(r *run, out outcome) {
+	e.mu.Lock()
+	lease := r.lease
+	r.lease = nil
+	e.mu.Unlock()
+	if lease == nil {
+		return
+	}
+	lease.Report(reportOf(out))
+	lease.Release()
+}
+
+// reportOf is what an outcome says about the provider.
+func reportOf(out outcome) limit.Outcome {
+	switch {
+	case out.state == task.Completed:
+		return limit.Success
+	case out.err != nil && classify(out.err).provider:
+		return limit.Failure
+	}
+	return limit.Neutral
+}
+
+// leave forgets a run that has ended, and puts it where its parent is told of it.
+func (e *Engine) leave(r *run, t task.Task) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.runs, r.id)
+	if r.session != "" && e.bySession[r.session] == r {
+		delete(e.bySession, r.session)
+	}
+	e.edits.forget(r)
+	e.leaveLocked(r.root)
+	p := e.parentLocked(r.parent, r.directory)
+	p.open--
+	if r.wake == task.WakeAll {
+		p.gathers(r.group, -1)
+	}
+	if r.background && r.wake != task.WakeNone {
+		p.outbox = append(p.outbox, due{id: r.id, group: r.group, all: r.wake == task.WakeAll, since: time.Now()})
+		p.arrived = time.Now()
+	}
+	if r.background && t.ID != "" {
+		e.noteLocked(r, t)
+	}
+	poke(p.bell)
+	if waiting := e.bySession[r.parent]; waiting != nil {
+		waiting.hint()
+	}
+	e.nudgeLocked(p)
+}
+
+// endTasksOf cancels the open tasks of a session.
+func (e *Engine) endTasksOf(ctx context.Context, session, reason string) {
+	e.mu.Lock()
+	var runs []*run
+	if p := e.parents[session]; p != nil && p.open > 0 {
+		for _, r := range e.runs {
+			if r.parent == session {
+				runs = append(runs, r)
+			}
+		}
+	}
+	e.mu.Unlock()
+	for _, r := range runs {
+		e.end(ctx, r, &ending{state: task.Cancelled, reason: reason})
+	}
+}

@@ -1,0 +1,160 @@
+package delegate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/host"
+)
+
+// A run holds its slot from admission to the end of its attempt. The exception is
+// a task in fractal mode while it does nothing but wait for tasks of its own: it
+// gives the slot back and takes another one, ahead of the line, before it goes
+// on. Otherwise a few of them would hold all slots and wait for ever for children
+// that need one.
+
+// submit puts a run in line for a slot. An error means that the run has ended,
+// because the limiter is closed.
+func (e *Engine) submit(r *run) error {
+	e.mu.Lock()
+	if wait := e.configLocked(r.directory).Queue; wait > 0 && !r.adopted {
+		why := &ending{state: task.Timeout, reason: fmt.Sprintf("it waited for a slot for longer than %s", wait)}
+		r.overdue = time.AfterFunc(wait, func() { e.condemn(r, why) })
+	}
+	request := e.requestLocked(r)
+	e.mu.Unlock()
+	request.Granted = func(lease *limit.Lease) { e.granted(r, lease) }
+	ticket, err := e.limits.Submit(request)
+	if err != nil {
+		e.finish(context.Background(), r, outcome{state: task.Interrupted, reason: err.Error()})
+		return err
+	}
+	e.mu.Lock()
+	r.ticket = ticket
+	why := r.ending
+	e.mu.Unlock()
+	// Somebody may have asked for the end before the ticket was there to withdraw.
+	if why != nil && ticket.Withdraw() {
+		e.finish(context.Background(), r, outcome{state: why.state, reason: why.reason})
+	}
+	return nil
+}
+
+// requestLocked is what a run asks the limiter for.
+func (e *Engine) requestLocked(r *run) limit.Request {
+	request := limit.Request{
+		Keys: keys(r.agent, r.model), Owner: string(r.id), Priority: priority(r.priority),
+		Expired: func() {
+			e.end(context.Background(), r, &ending{state: task.Timeout, reason: "its lease was not renewed for 10 minutes"})
+			<-r.done
+		},
+	}
+	if r.adopted { // it had its slot already
+		request.Priority = limit.High
+	}
+	return request
+}
+
+func (e *Engine) granted(r *run, lease *limit.Lease) {
+	e.mu.Lock()
+	r.lease = lease
+	if r.overdue != nil {
+		r.overdue.Stop()
+	}
+	e.ready = append(e.ready, r)
+	e.mu.Unlock()
+	poke(e.signal)
+}
+
+func keys(agent string, model host.Model) []limit.Key {
+	k := []limit.Key{{}, limit.ForAgent(agent)}
+	if model.ID != "" {
+		k = append(k, limit.ForProvider(model.Provider), limit.ForModel(model.Provider, model.ID))
+	}
+	return k
+}
+
+func priority(p task.Priority) limit.Priority {
+	switch p {
+	case task.High:
+		return limit.High
+	case task.Low:
+		return limit.Low
+	}
+	return limit.Normal
+}
+
+// suspendLocked gives the slot of a run back that waits for tasks of its own.
+// The caller releases the lease that it returns, which may be nil.
+func (e *Engine) suspendLocked(r *run) *limit.Lease {
+	lease := r.lease
+	r.lease = nil
+	r.suspended = r.suspended || lease != nil
+	return lease
+}
+
+// regain takes a slot again for a run that gave its own back. An error is ctx's,
+// or that the limiter is closed.
+func (e *Engine) regain(ctx context.Context, r *run) error {
+	e.mu.Lock()
+	if !r.suspended || r.finishing {
+		e.mu.Unlock()
+		return nil
+	}
+	request := e.requestLocked(r)
+	e.mu.Unlock()
+	request.Priority = limit.High
+	lease, err := e.limits.Acquire(ctx, request)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	spare := !r.suspended || r.finishing // somebody else was faster, or it has ended
+	if !spare {
+		r.lease, r.suspended = lease, false
+	}
+	e.mu.Unlock()
+	if spare {
+		lease.Release()
+	}
+	return nil
+}
+
+// block is called when a session waits in a tool call for a task of its own; the
+// func that it returns when it goes on.
+func (e *Engine) block(session string) (unblock func(context.Context)) {
+	e.mu.Lock()
+	r := e.bySession[session]
+	if r == nil {
+		e.mu.Unlock()
+		return func(context.Context) {}
+	}
+	r.blocked++
+	lease := e.suspendLocked(r)
+	e.mu.Unlock()
+	if lease != nil {
+		lease.Release()
+	}
+	return func(ctx context.Context) {
+		e.mu.Lock()
+		r.blocked--
+		last := r.blocked == 0
+		e.mu.Unlock()
+		if last {
+			if err := e.regain(ctx, r); err != nil {
+				e.log.Debug().Err(err).Str("task", string(r.id)).Msg("goes on without a slot")
+			}
+		}
+	}
+}
+
+// condemn has Run end a run: for callers that must not wait.
+func (e *Engine) condemn(r *run, why *ending) {
+	e.mu.Lock()
+	e.ending = append(e.ending, doomed{r, why})
+	e.mu.Unlock()
+	poke(e.signal)
+}
