@@ -3,6 +3,7 @@ package limit
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,7 +15,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(holdMemory) != "" {
+		hold()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func nothing() {}
 
