@@ -58,10 +58,11 @@ type ToolCall struct {
 	ID     string
 	Tool   string
 	Status string // pending | running | completed | error
-	// Input is the arguments in JSON with long texts shortened: enough to tell
-	// calls apart, not to repeat them. It is there from running on.
+	// Input is the arguments in compact JSON with long ones shortened: enough to
+	// tell calls apart, not to repeat them. It is there from running on.
 	Input string
-	// Files are the absolute or worktree-relative paths that the call changes.
+	// Files are the absolute paths that the call has changed. They are known when
+	// it has completed, and only of OpenCode's own tools for editing.
 	Files []string
 }
 
@@ -80,7 +81,8 @@ func (q Question) String() string {
 	return q.Permission + " " + strings.Join(q.Patterns, ", ")
 }
 
-// ParseEvent reads the properties of an event. Unknown fields are ignored.
+// ParseEvent reads the properties of an event as the shim has reduced them.
+// Unknown fields are ignored.
 func ParseEvent(kind string, properties []byte) (Event, error) {
 	var p struct {
 		SessionID  string   `json:"sessionID"`
@@ -98,20 +100,11 @@ func ParseEvent(kind string, properties []byte) (Event, error) {
 			Time      struct {
 				Created int64 `json:"created"`
 			} `json:"time"`
+			Cost   float64     `json:"cost"`
+			Tokens eventTokens `json:"tokens"`
 		} `json:"info"`
-		Part struct {
-			MessageID string `json:"messageID"`
-			SessionID string `json:"sessionID"`
-			Type      string `json:"type"`
-			Reason    string `json:"reason"`
-		} `json:"part"`
-		Error *struct {
-			Name string `json:"name"`
-			Data struct {
-				Message    string `json:"message"`
-				StatusCode int    `json:"statusCode"`
-			} `json:"data"`
-		} `json:"error"`
+		Part  eventPart   `json:"part"`
+		Error *eventError `json:"error"`
 	}
 	if len(properties) > 0 {
 		if err := json.Unmarshal(properties, &p); err != nil {
@@ -132,18 +125,22 @@ func ParseEvent(kind string, properties []byte) (Event, error) {
 		e.Question.ID = p.RequestID
 	case EventSessionError:
 		if p.Error != nil {
-			e.Error = &MessageError{Name: p.Error.Name, Message: p.Error.Data.Message, Status: p.Error.Data.StatusCode}
+			e.Error = p.Error.value(time.Now())
 		}
 	case EventMessage:
 		e.MessageID, e.Role = p.Info.ID, p.Info.Role
 		if p.Info.Time.Created > 0 {
 			e.Created = time.UnixMilli(p.Info.Time.Created)
 		}
+		e.Usage = p.Info.Tokens.value(p.Info.Cost)
 		if e.Session == "" {
 			e.Session = p.Info.SessionID
 		}
 	case EventPart:
 		e.MessageID, e.Part, e.Reason = p.Part.MessageID, p.Part.Type, p.Part.Reason
+		if p.Part.Type == "tool" {
+			e.Call = p.Part.call()
+		}
 		if e.Session == "" {
 			e.Session = p.Part.SessionID
 		}

@@ -90,7 +90,7 @@ func (c *Client) Agents(ctx context.Context, directory string) ([]host.Agent, er
 	}
 	out := make([]host.Agent, 0, len(list))
 	for _, a := range list {
-		out = append(out, host.Agent{Name: a.Name, Description: a.Description, Mode: a.Mode, Hidden: a.Hidden, Model: model(a.Model)})
+		out = append(out, host.Agent{Name: a.Name, Description: a.Description, Mode: a.Mode, Hidden: a.Hidden, Model: model(a.Model), Permission: rules(a.Permission)})
 	}
 	return out, nil
 }
@@ -125,6 +125,12 @@ func (c *Client) ReplyPermission(ctx context.Context, directory, sessionID, perm
 	return err
 }
 
+// DeleteSession deletes a session and its children, for good.
+func (c *Client) DeleteSession(ctx context.Context, directory, id string) error {
+	_, err := invoke(ctx, c, wire.HostSessionDelete, directory, readDeadline, path(id))
+	return err
+}
+
 // Children lists the sessions that have the given one as their parent.
 func (c *Client) Children(ctx context.Context, directory, id string) ([]host.Session, error) {
 	list, err := invoke(ctx, c, wire.HostSessionChildren, directory, readDeadline, path(id))
@@ -147,12 +153,17 @@ func path(id string) func(ws string) wire.SessionPathParams {
 }
 
 func session(s wire.SessionInfo) host.Session {
-	out := host.Session{ID: s.ID, Parent: s.ParentID, Title: s.Title, Agent: s.Agent}
-	for _, r := range s.Permission {
-		out.Permission = append(out.Permission, host.Rule(r))
-	}
+	out := host.Session{ID: s.ID, Parent: s.ParentID, Title: s.Title, Agent: s.Agent, Permission: rules(s.Permission)}
 	// Metadata is free-form: a value that is no string map is not ours.
 	_ = json.Unmarshal(s.Metadata, &out.Metadata)
+	return out
+}
+
+func rules(list []wire.PermissionRule) []host.Rule {
+	var out []host.Rule
+	for _, r := range list {
+		out = append(out, host.Rule(r))
+	}
 	return out
 }
 
@@ -178,10 +189,17 @@ func message(m wire.MessageWithParts) host.Message {
 	// On an assistant message `summary` is a flag, on a user message an object.
 	out.Summary, _ = m.Info.Summary.(bool)
 	if e := m.Info.Error; e != nil {
-		out.Error = &host.MessageError{Name: e.Name, Message: e.Data.Message, Status: e.Data.StatusCode}
+		out.Error = &host.MessageError{Name: e.Name, Message: e.Data.Message, Status: e.Data.StatusCode, Retryable: e.Data.IsRetryable}
+		if h := e.Data.ResponseHeaders; h != nil {
+			out.Error.RetryAfter = host.RetryAfter(h.AfterMS, h.After, out.Completed)
+		}
+	}
+	out.Usage.Cost = m.Info.Cost
+	if t := m.Info.Tokens; t != nil {
+		out.Usage = host.Usage{Input: t.Input, Output: t.Output, Reasoning: t.Reasoning, CacheRead: t.Cache.Read, CacheWrite: t.Cache.Write, Cost: m.Info.Cost}
 	}
 	for _, p := range m.Parts {
-		part := host.Part{Type: p.Type, Text: p.Text, Synthetic: p.Synthetic, Tool: p.Tool}
+		part := host.Part{Type: p.Type, Text: p.Text, Synthetic: p.Synthetic, Tool: p.Tool, Call: p.CallID}
 		if p.State != nil {
 			part.Status = p.State.Status
 		}

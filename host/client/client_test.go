@@ -82,15 +82,16 @@ func TestCalls(t *testing.T) {
 	}
 	wantCall(t, c, "host/session.status", `{"workspace":"wrk_1"}`)
 
-	c, client = newClient(`[{"name":"general","mode":"subagent","model":{"providerID":"p","modelID":"m"}}]`)
+	c, client = newClient(`[{"name":"general","mode":"subagent","model":{"providerID":"p","modelID":"m"},"permission":[{"permission":"edit","pattern":"*","action":"deny"}]}]`)
 	agents, err := client.Agents(ctx, "/w")
-	if diff := cmp.Diff([]host.Agent{{Name: "general", Mode: "subagent", Model: host.Model{Provider: "p", ID: "m"}}}, agents); diff != "" || err != nil {
+	if diff := cmp.Diff([]host.Agent{{Name: "general", Mode: "subagent", Model: host.Model{Provider: "p", ID: "m"}, Permission: []host.Rule{{Permission: "edit", Pattern: "*", Action: "deny"}}}}, agents); diff != "" || err != nil {
 		t.Errorf("agents (-want +got), err %v:\n%s", err, diff)
 	}
 	wantCall(t, c, "host/app.agents", `{"workspace":"wrk_1"}`)
 
 	for method, call := range map[string]func(*Client) error{
 		"host/session.abort":    func(c *Client) error { return c.Abort(ctx, "/w", "s") },
+		"host/session.delete":   func(c *Client) error { return c.DeleteSession(ctx, "/w", "s") },
 		"host/toast":            func(c *Client) error { return c.Toast(ctx, "/w", host.Toast{Message: "m", Variant: "info"}) },
 		"host/log":              func(c *Client) error { return c.Log(ctx, "/w", "info", "text") },
 		"host/permission.reply": func(c *Client) error { return c.ReplyPermission(ctx, "/w", "s", "p", "once") },
@@ -121,8 +122,9 @@ func TestMessages(t *testing.T) {
 		{"info":{"id":"msg_1","sessionID":"s","role":"user","agent":"build","model":{"providerID":"p","modelID":"m","variant":"high"},"summary":{"diffs":[]},"time":{"created":1000}},
 		 "parts":[{"id":"prt_1","type":"text","text":"hello","synthetic":true}]},
 		{"info":{"id":"msg_2","sessionID":"s","role":"assistant","parentID":"msg_1","providerID":"p","modelID":"m","mode":"build","finish":"stop","summary":true,"time":{"created":2000,"completed":3000},
-		 "error":{"name":"APIError","data":{"message":"no","statusCode":400,"isRetryable":false}}},
-		 "parts":[{"type":"tool","tool":"bash","state":{"status":"running"}}]}]`)
+		 "error":{"name":"APIError","data":{"message":"no","statusCode":429,"isRetryable":true,"responseHeaders":{"retry-after":"Thu, 01 Jan 1970 00:00:33 GMT"}}},
+		 "cost":0.25,"tokens":{"input":1,"output":2,"reasoning":3,"cache":{"read":4,"write":5}}},
+		 "parts":[{"type":"tool","tool":"bash","callID":"call_1","state":{"status":"running"}}]}]`)
 	got, err := client.Messages(t.Context(), "/w", "s", 5)
 	if err != nil {
 		t.Fatal(err)
@@ -135,8 +137,9 @@ func TestMessages(t *testing.T) {
 		{
 			ID: "msg_2", Session: "s", Role: host.Assistant, Parent: "msg_1", Model: host.Model{Provider: "p", ID: "m"},
 			Finish: "stop", Summary: true, Created: time.UnixMilli(2000), Completed: time.UnixMilli(3000),
-			Error: &host.MessageError{Name: "APIError", Message: "no", Status: 400},
-			Parts: []host.Part{{Type: "tool", Tool: "bash", Status: "running"}},
+			Error: &host.MessageError{Name: "APIError", Message: "no", Status: 429, Retryable: true, RetryAfter: 30 * time.Second},
+			Usage: host.Usage{Input: 1, Output: 2, Reasoning: 3, CacheRead: 4, CacheWrite: 5, Cost: 0.25},
+			Parts: []host.Part{{Type: "tool", Tool: "bash", Call: "call_1", Status: "running"}},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

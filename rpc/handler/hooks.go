@@ -26,6 +26,9 @@ func registerHooks(r *rpc.Router, d Deps) {
 		}
 		return res, nil
 	})
+	rpc.Handle(r, wire.HookCompacting, func(ctx context.Context, p wire.CompactingParams) (wire.CompactingResult, error) {
+		return wire.CompactingResult{Context: d.Tasks.Compacting(ctx, p.SessionID)}, nil
+	})
 	rpc.HandleNotice(r, wire.Event, func(_ context.Context, p wire.EventParams) {
 		w, err := d.Sidecar.Lookup(p.Workspace)
 		if err != nil {

@@ -116,7 +116,23 @@ type MessageInfo struct {
 	Finish     string        `json:"finish,omitempty"`
 	Summary    any           `json:"summary,omitempty" doc:"assistant: true for a compaction summary"`
 	Error      *MessageError `json:"error,omitempty"`
+	Cost       float64       `json:"cost,omitempty" doc:"assistant: US dollars for this message"`
+	Tokens     *TokenCounts  `json:"tokens,omitempty" doc:"assistant: of this message"`
 	Time       MessageTime   `json:"time"`
+}
+
+// TokenCounts is what the provider has counted for one assistant message.
+type TokenCounts struct {
+	Input     int64       `json:"input,omitempty"`
+	Output    int64       `json:"output,omitempty"`
+	Reasoning int64       `json:"reasoning,omitempty"`
+	Cache     CacheCounts `json:"cache"`
+}
+
+// CacheCounts is what of the input came from the provider's cache or went into it.
+type CacheCounts struct {
+	Read  int64 `json:"read,omitempty"`
+	Write int64 `json:"write,omitempty"`
 }
 
 // MessageTime holds Unix milliseconds.
@@ -129,9 +145,17 @@ type MessageTime struct {
 type MessageError struct {
 	Name string `json:"name"`
 	Data struct {
-		Message    string `json:"message,omitempty"`
-		StatusCode int    `json:"statusCode,omitempty"`
+		Message         string        `json:"message,omitempty"`
+		StatusCode      int           `json:"statusCode,omitempty"`
+		IsRetryable     bool          `json:"isRetryable,omitempty"`
+		ResponseHeaders *RetryHeaders `json:"responseHeaders,omitempty"`
 	} `json:"data"`
+}
+
+// RetryHeaders are the headers of a provider's error that say when to come back.
+type RetryHeaders struct {
+	AfterMS string `json:"retry-after-ms,omitempty"`
+	After   string `json:"retry-after,omitempty" doc:"seconds or an HTTP date"`
 }
 
 // MessagePart is one part of a message.
@@ -142,6 +166,7 @@ type MessagePart struct {
 	Text      string `json:"text,omitempty"`
 	Synthetic bool   `json:"synthetic,omitempty"`
 	Tool      string `json:"tool,omitempty"`
+	CallID    string `json:"callID,omitempty" doc:"tool"`
 	Reason    string `json:"reason,omitempty" doc:"step-finish"`
 	// State is set on tool parts.
 	State *ToolState `json:"state,omitempty"`
@@ -173,7 +198,8 @@ type AgentInfo struct {
 	Mode        string `json:"mode,omitempty" doc:"primary | subagent | all"`
 	Hidden      bool   `json:"hidden,omitempty"`
 	// Model is set when the agent has one of its own.
-	Model *ModelRef `json:"model,omitempty" doc:"the agent's own model"`
+	Model      *ModelRef        `json:"model,omitempty" doc:"the agent's own model"`
+	Permission []PermissionRule `json:"permission,omitempty" doc:"later rules win"`
 }
 
 // PermissionReplyParams answers a permission question of a session.

@@ -118,6 +118,17 @@ type AppendText struct {
 	Text      string `json:"text"`
 }
 
+// CompactingParams names the session whose conversation is about to be summarised.
+type CompactingParams struct {
+	Workspace string `json:"workspace"`
+	SessionID string `json:"sessionID"`
+}
+
+// CompactingResult is what the summary must not lose.
+type CompactingResult struct {
+	Context []string `json:"context,omitempty" doc:"paragraphs for the request of the summary"`
+}
+
 // EventParams is one event of OpenCode's bus.
 type EventParams struct {
 	Workspace  string          `json:"workspace"`

@@ -36,6 +36,8 @@ var (
 		"A message is about to be stored in a session: `chat.message` of OpenCode.")
 	HookTransform = call[TransformParams, TransformResult]("hook/messages.transform",
 		"A turn is about to ask its model: `experimental.chat.messages.transform`. The answer may add text to a message, or ask to be called again (headless: results are on their way).")
+	HookCompacting = call[CompactingParams, CompactingResult]("hook/session.compacting",
+		"A conversation is about to be summarised: `experimental.session.compacting`. The answer says what the summary must not lose.")
 	Event = notice[EventParams]("event",
 		"An event of OpenCode's bus, in order; only the types that the manifest names.", ordered)
 )
@@ -80,7 +82,7 @@ func Methods() []Method {
 		WorkspaceOpen.Method, WorkspaceClose.Method,
 		ToolCall.Method,
 		TaskLaunch.Method, TaskGet.Method, TaskList.Method, TaskCancel.Method, TaskWait.Method,
-		HookChatMessage.Method, HookTransform.Method, Event.Method,
+		HookChatMessage.Method, HookTransform.Method, HookCompacting.Method, Event.Method,
 		HostSessionCreate.Method, HostSessionGet.Method, HostSessionChildren.Method,
 		HostSessionPromptAsync.Method, HostSessionAbort.Method, HostSessionMessages.Method,
 		HostSessionStatus.Method, HostSessionTodo.Method, HostSessionDelete.Method,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -96,10 +97,14 @@ type field struct {
 }
 
 func (f field) label() string {
-	if f.optional {
-		return f.name + "?"
+	label := f.name
+	if strings.Contains(label, "-") {
+		label = strconv.Quote(label) // no TypeScript identifier
 	}
-	return f.name
+	if f.optional {
+		label += "?"
+	}
+	return label
 }
 
 func fields(t reflect.Type) func(yield func(field) bool) {

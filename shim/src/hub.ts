@@ -13,6 +13,7 @@ const [START_MS, OPEN_MS, HOOK_MS, CLOSE_MS, GUARD_MS] = [5_000, 10_000, 1_000, 
 // The wait before a start, by the deaths in the GUARD_MS before it. Three are followed by a start; after a fourth there is none until the first is older.
 const BACKOFF_MS = [0, 0, 250, 1_000];
 const MAX_EARLY = 10_000; // events kept while the sidecar starts
+const MAX_STATES = 1_000;
 
 /** One directory that OpenCode has given to the plugin. */
 export type Workspace = Readonly<{ id: string; client: Client; params: WorkspaceOpenParams }>;
@@ -27,6 +28,7 @@ export class Hub {
   private refused: Error | undefined; // why it is never started again
   private early: EventParams[] = [];
   private deaths: number[] = [];
+  private readonly states = new Set<string>(); // of parts of calls, that have crossed
   private restarts = 0;
   private last = 0;
   private used = false; // a sidecar has run
@@ -67,7 +69,7 @@ export class Hub {
   }
 
   /** Calls a hook of a running sidecar, within HOOK_MS. It never rejects: undefined says that there is no answer. */
-  async hook<M extends "hook/chat.message" | "hook/messages.transform">(
+  async hook<M extends keyof Requests & `hook/${string}`>(
     workspace: Workspace, method: M, params: Omit<Requests[M]["params"], "workspace">,
   ): Promise<Requests[M]["result"] | undefined> {
     const child = this.child;
@@ -87,11 +89,20 @@ export class Hub {
   /** Forwards an event that the manifest names to a sidecar that runs or starts. */
   event({ id }: Workspace, type: string, properties: object): void {
     if ((!this.child && !this.starting) || !Object.hasOwn(EVENTS, type) || !this.workspaces.has(id)) return;
-    const parts = EVENTS[type]!;
-    if (parts.length && !parts.includes((properties as { part?: { type: string } }).part?.type ?? "")) return;
+    const [parts, { part }] = [EVENTS[type]!, properties as { part?: { id: string; type: string; state?: { status: string } } }];
+    if (parts.length && !parts.includes(part?.type ?? "")) return;
+    if (part?.state && this.known(`${part.id} ${part.state.status}`)) return; // a command's part is updated with all that it prints
     const params = { workspace: id, type, properties: { ...properties, ...(pick(EVENT, properties) as object) } };
     if (this.child) this.child.full() || this.child.peer.notify("event", params);
     else if (this.early.push(params) > MAX_EARLY) this.early.shift();
+  }
+
+  /** Reports whether a part's state has crossed before, and remembers it. */
+  private known(state: string): boolean {
+    const known = this.states.has(state);
+    if (this.states.size >= MAX_STATES) this.states.clear();
+    this.states.add(state);
+    return known;
   }
 
   private start(): Promise<Child> {

@@ -48,6 +48,10 @@ function hooks(hub: Hub, workspace: Workspace): Hooks {
         again = answer?.again === true;
       }
     }),
+    "experimental.session.compacting": safe(async ({ sessionID }, output) => {
+      const answer = await hub.hook(workspace, "hook/session.compacting", { sessionID });
+      output.context.push(...(answer?.context ?? []));
+    }),
     dispose: safe(() => hub.close(workspace)),
   };
 }

@@ -45,6 +45,7 @@ const handlers = {
     if (FAKE_MODE === "again" && transforms < 3) return { again: true };
     return { append: [{ messageID: p.messageID, text: `appended ${transforms}` }] };
   },
+  "hook/session.compacting": (p) => ({ context: [`carry ${p.sessionID}`, "on"] }),
   "tool/call": async (p) => {
     const { do: what = "echo", ...args } = p.args;
     if (what === "crash") process.kill(process.pid, "SIGKILL");

@@ -1,6 +1,7 @@
 // The built plugin with a fake sidecar, in this runtime.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -23,6 +24,7 @@ interface Hooks {
   "tool.definition"(input: { toolID: string }, output: { jsonSchema?: unknown }): Promise<void>;
   "chat.message"(input: object, output: object): Promise<void>;
   "experimental.chat.messages.transform"(input: object, output: Turn): Promise<void>;
+  "experimental.session.compacting"(input: { sessionID: string }, output: { context: string[] }): Promise<void>;
   dispose(): Promise<void>;
 }
 type Module = { default: { id: string; server(input: object, options?: object): Promise<Hooks> } };
@@ -216,6 +218,37 @@ scenario("of a tool's part its state crosses, not what it printed; of a message 
   await hooks.event({ event: { type: "message.updated", properties: { sessionID: "ses_1", info: { ...info, summary: { diffs: ["x".repeat(1 << 20)] } } } } });
   await call(hooks, {});
   assert.deepEqual(bed.log().findLast(({ method }) => method === "event")?.params?.properties, { sessionID: "ses_1", info });
+});
+
+scenario("of a call each state crosses once, with its arguments shortened and the files that it changed", "", async (bed) => {
+  const hooks = await bed.plugin();
+  await call(hooks, {});
+  const input = { filePath: "/w/a.go", newString: "x".repeat(1 << 20) };
+  const change = (id: string, status: string, more: object = {}) => {
+    const part = { id, sessionID: "ses_1", messageID: "msg_1", type: "tool", tool: "edit", callID: "call_1", state: { status, input, ...more } };
+    return hooks.event({ event: { type: "message.part.updated", properties: { part } } });
+  };
+  const metadata = { diff: "x".repeat(1 << 20), filediff: { file: "/w/a.go", patch: "p" } };
+  for (let n = 0; n < 3; n++) for (const id of ["prt_1", "prt_2"]) await change(id, "running", n ? { metadata } : {});
+  await change("prt_1", "completed", { metadata, output: "done" });
+  await call(hooks, {});
+  const parts = bed.log().filter(({ method }) => method === "event").map(({ params }) => (params?.properties as { part: { id: string; state: object } }).part);
+  const slim = { filePath: "/w/a.go", newString: `${"x".repeat(200)}… 1048576 ${createHash("sha1").update(input.newString).digest("hex").slice(0, 8)}` };
+  assert.deepEqual(parts.map(({ id, state }) => [id, state]), [
+    ["prt_1", { status: "running", input: slim }],
+    ["prt_2", { status: "running", input: slim }],
+    ["prt_1", { status: "completed", input: slim, metadata: { filediff: { file: "/w/a.go" } } }],
+  ]);
+});
+
+scenario("what the sidecar wants to survive a compaction is added to it", "", async (bed) => {
+  const hooks = await bed.plugin();
+  const output = { context: ["theirs"] };
+  await hooks["experimental.session.compacting"]({ sessionID: "ses_1" }, output);
+  assert.deepEqual(output.context, ["theirs"]); // it does not run
+  await call(hooks, {});
+  await hooks["experimental.session.compacting"]({ sessionID: "ses_1" }, output);
+  assert.deepEqual(output.context, ["theirs", "carry ses_1", "on"]);
 });
 
 scenario("warnings about options reach the user", "warn", async (bed) => {

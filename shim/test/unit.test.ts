@@ -183,7 +183,8 @@ const diffs = [{ file: "a.go", patch: large }];
 
 test("of a message only what the sidecar reads crosses", async () => {
   const user = { id: "msg_1", sessionID: "ses_1", role: "user", agent: "build", model: { providerID: "p", modelID: "m", variant: "high" }, time: { created: 1 } };
-  const failure = { name: "APIError", data: { message: "overloaded", statusCode: 529 } };
+  const failure = { name: "APIError", data: { message: "overloaded", statusCode: 529, isRetryable: true, responseHeaders: { "retry-after-ms": "100" } } };
+  const usage = { cost: 0.5, tokens: { input: 1, output: 2, reasoning: 3, cache: { read: 4, write: 5 } } };
   const assistant = { id: "msg_2", sessionID: "ses_1", role: "assistant", parentID: "msg_1", agent: "build", providerID: "p", modelID: "m", variant: "high", finish: "stop", summary: true };
   const text = { id: "prt_1", messageID: "msg_1", type: "text", text: large, synthetic: true };
   const tool = { id: "prt_2", messageID: "msg_2", type: "tool", tool: "read" };
@@ -192,14 +193,14 @@ test("of a message only what the sidecar reads crosses", async () => {
   const data = [
     { info: { ...user, summary: { diffs }, system: large, tools: { bash: true } }, parts: [{ ...text, metadata: { large } }] },
     {
-      info: { ...assistant, error: { ...failure, data: { ...failure.data, responseBody: large, responseHeaders: {} } }, time: { created: 2, completed: 3, other: 4 }, tokens: {}, path: {} },
+      info: { ...assistant, error: { ...failure, data: { ...failure.data, responseBody: large, responseHeaders: { "retry-after-ms": "100", "set-cookie": large } } }, time: { created: 2, completed: 3, other: 4 }, cost: 0.5, tokens: { ...usage.tokens, total: 15 }, path: {} },
       parts: [{ ...tool, callID: "call_1", state }, { ...end, snapshot: large, tokens: {} }],
     },
   ];
   const serve = hostServer(() => client({ data }).client, new Map());
   assert.deepEqual(await serve("host/session.messages", { workspace: "wrk_1", path: { id: "ses_1" }, query: {} }, never), [
     { info: user, parts: [text] },
-    { info: { ...assistant, error: failure, time: { created: 2, completed: 3 } }, parts: [{ ...tool, state: { status: "completed" } }, end] },
+    { info: { ...assistant, ...usage, error: failure, time: { created: 2, completed: 3 } }, parts: [{ ...tool, callID: "call_1", state: { status: "completed" } }, end] },
   ]);
 });
 
@@ -211,8 +212,8 @@ test("of a session and of an agent only what the sidecar reads crosses", async (
   for (const method of ["host/session.create", "host/session.get"])
     assert.deepEqual(await hostServer(() => client({ data: given }).client, new Map())(method, params, never), session);
   assert.deepEqual(await hostServer(() => client({ data: [given, given] }).client, new Map())("host/session.children", params, never), [session, session]);
-  const agent = { name: "build", description: "d", mode: "primary", hidden: false, model: { providerID: "p", modelID: "m" } };
-  const agents = [{ ...agent, prompt: large, permission, options: {} }];
+  const agent = { name: "build", description: "d", mode: "primary", hidden: false, model: { providerID: "p", modelID: "m" }, permission };
+  const agents = [{ ...agent, prompt: large, options: {} }];
   assert.deepEqual(await hostServer(() => client({ data: agents }).client, new Map())("host/app.agents", params, never), [agent]);
 });
 
@@ -220,6 +221,22 @@ test("a shape drops what has another form, and takes what is not there", () => {
   const event = { info: null, part: "no part", error: { name: { deep: large }, data: undefined }, sessionID: "ses_1" };
   assert.deepEqual(pick(EVENT, event), { info: null, part: "no part", error: {} });
   assert.equal(pick(EVENT, undefined), undefined);
+});
+
+test("the arguments of a call are shortened, and stay different where they differ", () => {
+  const input = (value: unknown) => (pick(EVENT, { part: { state: { input: value } } }) as { part: { state: { input: unknown } } }).part.state.input;
+  const short = { command: "ls", todos: [{ content: "a" }], n: 1, off: false, none: null };
+  assert.deepEqual(input(short), short);
+  assert.deepEqual(input({}), {});
+  const [one, two] = ["a", "b"].map((end) => input({ command: large + end, list: [large + end] }) as Record<string, string>);
+  for (const key of ["command", "list"]) {
+    assert.notEqual(one![key], two![key]);
+    assert.match(one![key]!.slice(200), /^… \d+ [0-9a-f]{8}$/);
+  }
+  const wide = Object.fromEntries(Array.from({ length: 1000 }, (_, n) => [`${n}${large}`, large]));
+  assert.ok(JSON.stringify(input(wide)).length < 10_000);
+  assert.equal((input(large) as string).length, 200 + "… 1048576 12345678".length);
+  assert.deepEqual(input([large, 1]), { 0: (input([large]) as string[])[0], 1: 1 });
 });
 
 test("messages keep only the parts that were asked for", async () => {

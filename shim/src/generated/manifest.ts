@@ -6,7 +6,7 @@ export interface ToolDefinition {
   schema: { properties: Record<string, unknown>; [key: string]: unknown };
 }
 
-export const MANIFEST_HASH = "d9d7955baf77afd6";
+export const MANIFEST_HASH = "5f67ce3bcb0d4158";
 
 export const TOOLS: readonly ToolDefinition[] = [
   {
@@ -52,11 +52,11 @@ export const TOOLS: readonly ToolDefinition[] = [
         },
         "resume": {
           "type": "string",
-          "description": "not available yet; leave it out"
+          "description": "the id of an ended task or of its session: its agent goes on there, with all that it knows, and prompt is its next instruction"
         },
         "mode": {
           "type": "string",
-          "description": "how the task runs",
+          "description": "race: of the tasks with this groupID the first that completes ends the others; fractal: the agent may delegate further",
           "enum": [
             "normal",
             "race",
@@ -66,6 +66,24 @@ export const TOOLS: readonly ToolDefinition[] = [
         "groupID": {
           "type": "string",
           "description": "a name of your choice for tasks that belong together"
+        },
+        "priority": {
+          "type": "string",
+          "description": "which tasks get a free slot first",
+          "enum": [
+            "high",
+            "normal",
+            "low"
+          ]
+        },
+        "wake": {
+          "type": "string",
+          "description": "when you are told: each when this task has ended, all when all of its group have, none never",
+          "enum": [
+            "each",
+            "all",
+            "none"
+          ]
         }
       },
       "required": [
@@ -101,6 +119,15 @@ export const TOOLS: readonly ToolDefinition[] = [
                 "type": "string",
                 "description": "the whole instruction; the agent sees nothing else of this conversation",
                 "minLength": 1
+              },
+              "priority": {
+                "type": "string",
+                "description": "which tasks get a free slot first",
+                "enum": [
+                  "high",
+                  "normal",
+                  "low"
+                ]
               }
             },
             "required": [
@@ -117,6 +144,24 @@ export const TOOLS: readonly ToolDefinition[] = [
         "groupID": {
           "type": "string",
           "description": "a name of your choice for these tasks"
+        },
+        "mode": {
+          "type": "string",
+          "description": "race: the first that completes ends the others; fractal: the agents may delegate further",
+          "enum": [
+            "normal",
+            "race",
+            "fractal"
+          ]
+        },
+        "wake": {
+          "type": "string",
+          "description": "when you are told: each when one has ended, all when all have, none never",
+          "enum": [
+            "each",
+            "all",
+            "none"
+          ]
         }
       },
       "required": [
@@ -176,6 +221,29 @@ export const TOOLS: readonly ToolDefinition[] = [
           "description": "show only tasks of this group"
         }
       },
+      "additionalProperties": false
+    }
+  },
+  {
+    "name": "send_to_task",
+    "description": "Sends a running task a further message, which its agent reads at its next step. The result is then its answer to that.",
+    "schema": {
+      "type": "object",
+      "properties": {
+        "taskId": {
+          "type": "string",
+          "description": "the id of the task, task_ and 8 hex digits"
+        },
+        "message": {
+          "type": "string",
+          "description": "what its agent should know or do from now on",
+          "minLength": 1
+        }
+      },
+      "required": [
+        "taskId",
+        "message"
+      ],
       "additionalProperties": false
     }
   }

@@ -11,11 +11,18 @@ export interface AgentInfo {
   hidden?: boolean;
   /** the agent's own model */
   model?: ModelRef;
+  /** later rules win */
+  permission?: PermissionRule[];
 }
 
 export interface AppendText {
   messageID: string;
   text: string;
+}
+
+export interface CacheCounts {
+  read?: number;
+  write?: number;
 }
 
 export interface CancelParams {
@@ -28,6 +35,16 @@ export interface ChatMessageParams {
   sessionID: string;
   messageID?: string;
   agent?: string;
+}
+
+export interface CompactingParams {
+  workspace: string;
+  sessionID: string;
+}
+
+export interface CompactingResult {
+  /** paragraphs for the request of the summary */
+  context?: string[];
 }
 
 export type Empty = Record<string, never>;
@@ -87,7 +104,7 @@ export interface LogParams {
 
 export interface MessageError {
   name: string;
-  data: { message?: string; statusCode?: number };
+  data: { message?: string; statusCode?: number; isRetryable?: boolean; responseHeaders?: RetryHeaders };
 }
 
 export interface MessageInfo {
@@ -109,6 +126,10 @@ export interface MessageInfo {
   /** assistant: true for a compaction summary */
   summary?: unknown;
   error?: MessageError;
+  /** assistant: US dollars for this message */
+  cost?: number;
+  /** assistant: of this message */
+  tokens?: TokenCounts;
   time: MessageTime;
 }
 
@@ -119,6 +140,8 @@ export interface MessagePart {
   text?: string;
   synthetic?: boolean;
   tool?: string;
+  /** tool */
+  callID?: string;
   /** step-finish */
   reason?: string;
   state?: ToolState;
@@ -170,6 +193,12 @@ export interface PermissionRule {
 
 export interface PingParams {
   payload?: unknown;
+}
+
+export interface RetryHeaders {
+  "retry-after-ms"?: string;
+  /** seconds or an HTTP date */
+  "retry-after"?: string;
 }
 
 export interface SessionCreateBody {
@@ -272,12 +301,30 @@ export interface Task {
   position?: number;
   /** what it waits for a person to permit */
   asks?: string;
+  /** open in another OpenCode process */
+  elsewhere?: boolean;
+  /** race | fractal; normal when left out */
+  mode?: string;
+  /** high | low; normal when left out */
+  priority?: string;
+  /** all | none; each when left out */
+  wake?: string;
+  /** provider/model */
+  model?: string;
+  /** its parent has the outcome */
+  told?: boolean;
   created: number;
   started?: number;
   ended?: number;
   /** the answer, or so far the partial output; left out in lists */
   result?: string;
   error?: string;
+  /** what else its parent should know */
+  note?: string;
+  /** all kinds together */
+  tokens?: number;
+  /** US dollars */
+  cost?: number;
 }
 
 export interface TaskGetParams {
@@ -291,6 +338,14 @@ export interface TaskLaunchParams {
   description: string;
   prompt: string;
   group?: string;
+  /** normal | race | fractal */
+  mode?: string;
+  /** high | normal | low */
+  priority?: string;
+  /** each | all | none */
+  wake?: string;
+  /** id of the task, or of its session, that goes on with this prompt */
+  resume?: string;
 }
 
 export interface TaskListParams {
@@ -338,6 +393,13 @@ export interface Todo {
   content: string;
   status: string;
   priority: string;
+}
+
+export interface TokenCounts {
+  input?: number;
+  output?: number;
+  reasoning?: number;
+  cache: CacheCounts;
 }
 
 export interface ToolAskParams {
@@ -436,6 +498,8 @@ export interface Requests {
   "hook/chat.message": { params: ChatMessageParams; result: Empty };
   /** A turn is about to ask its model: `experimental.chat.messages.transform`. The answer may add text to a message, or ask to be called again (headless: results are on their way). */
   "hook/messages.transform": { params: TransformParams; result: TransformResult };
+  /** A conversation is about to be summarised: `experimental.session.compacting`. The answer says what the summary must not lose. */
+  "hook/session.compacting": { params: CompactingParams; result: CompactingResult };
 }
 
 /** Calls that the sidecar sends. */
