@@ -48,6 +48,7 @@ func measurements() []measurement {
 		{name: "run", run: runRows, beside: true},
 		{name: "kill", run: killRows},
 		{name: "crash", run: crashRows},
+		{name: "survival", run: survivalRows},
 		{name: "plugin", run: pluginRows},
 		{name: "start", run: startRows},
 		{name: "spawn", run: spawnRows},

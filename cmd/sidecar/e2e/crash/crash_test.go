@@ -55,20 +55,41 @@ func TestKillsLoseAndDoubleNothing(t *testing.T) {
 	dir := t.TempDir()
 	report, err := Run(ctx, Config{
 		Root: checkout(t), Dir: dir, Log: t.Logf,
-		Tasks: number(t, tasksEnv, 60), Kills: number(t, killsEnv, 20), Seed: uint64(number(t, seedEnv, int(time.Now().UnixNano()%1_000_000))),
+		Tasks: number(t, tasksEnv, 60), Kills: number(t, killsEnv, 20), Seed: seed(t),
 	})
-	t.Logf("%s\n%s", report, report.Moments())
 	if err != nil {
 		t.Error(err)
 	}
-	for _, problem := range report.Problems {
-		t.Log(problem)
-	}
-	if report.Broken() > 0 {
-		t.Errorf("%d promises broken; repeat with %s=%d", report.Broken(), seedEnv, report.Seed)
-	}
+	judge(t, report)
 	if t.Failed() {
 		log, _ := os.ReadFile(filepath.Join(dir, "stderr.log"))
 		t.Logf("what the sidecars said last:\n%s", log[max(0, len(log)-10_000):])
+	}
+}
+
+// The shim rests after the third death within a minute: hence four processes.
+func TestKillsInTheRealOpenCodeLoseAndDoubleNothing(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	report, err := OpenCode(ctx, []int{3, 3, 2, 2}, seed(t), t.Logf)
+	if err != nil {
+		t.Error(err)
+	}
+	judge(t, report)
+}
+
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	return uint64(number(t, seedEnv, int(time.Now().UnixNano()%1_000_000)))
+}
+
+func judge(t *testing.T, r Report) {
+	t.Helper()
+	t.Logf("%s\nkilled: %s", r, r.Moments())
+	for _, problem := range r.Problems {
+		t.Log(problem)
+	}
+	if r.Broken() > 0 {
+		t.Errorf("%d promises broken; repeat with %s=%d", r.Broken(), seedEnv, r.Seed)
 	}
 }

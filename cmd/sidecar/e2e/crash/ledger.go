@@ -101,6 +101,8 @@ func (l *ledger) prompts(session string) (messages, appended int) {
 // outcome begins what a parent reads about an ended task.
 var outcome = regexp.MustCompile(`\[(?:DONE|ERROR|TIMEOUT|CANCELLED|WARNING)\] (task_[0-9a-f]{8})\b`)
 
+var taskID = regexp.MustCompile(`task_[0-9a-f]{8}`)
+
 // told counts what a parent reads.
 type told struct {
 	messages int // that name the task

@@ -56,6 +56,28 @@ func (r Report) Broken() int {
 	return n
 }
 
+// add adds another report's counts.
+func (r *Report) add(o Report) {
+	for name, n := range o.Kills {
+		r.Kills[name] += n
+	}
+	for _, c := range []struct {
+		sum *int
+		n   int
+	}{
+		{&r.Tasks, o.Tasks}, {&r.Acknowledged, o.Acknowledged}, {&r.Unacknowledged, o.Unacknowledged}, {&r.Empty, o.Empty},
+		{&r.Refused, o.Refused}, {&r.Lost, o.Lost}, {&r.Doubled, o.Doubled}, {&r.Open, o.Open}, {&r.Wrong, o.Wrong},
+		{&r.SecondTurns, o.SecondTurns}, {&r.SecondPrompts, o.SecondPrompts}, {&r.Untold, o.Untold}, {&r.UntoldCalls, o.UntoldCalls},
+		{&r.ToldTwice, o.ToldTwice}, {&r.Repeated, o.Repeated},
+	} {
+		*c.sum += c.n
+	}
+	if o.Store != sound {
+		r.Store = o.Store
+	}
+	r.Problems = append(r.Problems, o.Problems...)
+}
+
 // Killed is the number of kills.
 func (r Report) Killed() int {
 	n := 0
@@ -67,11 +89,15 @@ func (r Report) Killed() int {
 
 // String is the summary in one line.
 func (r Report) String() string {
+	most := ""
+	if r.Limit > 0 {
+		most = fmt.Sprintf("at most %d of %d at once; ", r.HighWater, r.Limit)
+	}
 	return fmt.Sprintf("seed %d: %d kills during %d tasks in %s: %d lost, %d doubled, %d never ended, %d with a wrong end, %d second turns, %d second prompts, "+
-		"%d untold (%d of them calls that waited), %d told twice, %d texts repeated, %d refused; at most %d of %d at once; "+
+		"%d untold (%d of them calls that waited), %d told twice, %d texts repeated, %d refused; %s"+
 		"%d acknowledged, %d not but there; %d sessions without a prompt; store %s",
 		r.Seed, r.Killed(), r.Tasks, r.Took.Round(100*time.Millisecond), r.Lost, r.Doubled, r.Open, r.Wrong, r.SecondTurns, r.SecondPrompts,
-		r.Untold, r.UntoldCalls, r.ToldTwice, r.Repeated, r.Refused, r.HighWater, r.Limit, r.Acknowledged, r.Unacknowledged, r.Empty, r.Store)
+		r.Untold, r.UntoldCalls, r.ToldTwice, r.Repeated, r.Refused, most, r.Acknowledged, r.Unacknowledged, r.Empty, r.Store)
 }
 
 // Moments lists the kills by their moments.
