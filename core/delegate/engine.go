@@ -68,6 +68,8 @@ type Engine struct {
 	// signal tells Run that ready or nudged has grown, watch the poller that
 	// there is something to watch. Both hold at most one token.
 	signal, watch chan struct{}
+	// quit is closed when Run begins to end.
+	quit chan struct{}
 
 	// mu guards what follows. It is never held during a call to the store, the
 	// host or the limiter.
@@ -131,7 +133,7 @@ type Options struct {
 func New(o Options) *Engine {
 	return &Engine{
 		store: o.Store, host: o.Host, limits: o.Limits, owners: o.Owners, archive: o.Archive, log: o.Log,
-		signal: make(chan struct{}, 1), watch: make(chan struct{}, 1),
+		signal: make(chan struct{}, 1), watch: make(chan struct{}, 1), quit: make(chan struct{}),
 		places: map[string]workplace{}, runs: map[task.ID]*run{}, bySession: map[string]*run{},
 		parents: map[string]*parent{}, trees: map[string]*tree{}, notices: map[string]*notice{},
 		lineage: map[string]origin{}, agents: map[string]agentList{},
@@ -211,6 +213,7 @@ func (e *Engine) configLocked(directory string) Settings {
 func (e *Engine) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer close(e.quit)
 	wg.Go(func() { e.poll(ctx) })
 	for {
 		select {

@@ -111,6 +111,8 @@ func (e *Engine) storeEnd(ctx context.Context, r *run, out outcome) task.Task {
 		select {
 		case <-ctx.Done():
 			return t
+		case <-e.quit:
+			return t
 		case <-time.After(storeAgain):
 		}
 	}

@@ -3,6 +3,7 @@ package delegate
 import (
 	"context"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -31,6 +32,11 @@ type rig struct {
 	store  task.Store
 	main   string // a session that a person opened
 	way    way
+	max    int
+	owners *owners
+	life   *life
+	hears  atomic.Pointer[Engine] // the events
+	cancel func()
 }
 
 // through has the engine call h from now on: the fake, or something around it.
@@ -75,39 +81,152 @@ func (w *way) Toast(ctx context.Context, d string, t host.Toast) error {
 func play(t *testing.T, max int, answer func(host.Prompt, host.Session) fake.Reply, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		limits, err := limit.New(limit.Options{Defaults: map[limit.Level]int{limit.Agent: max}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := &rig{T: t, host: fake.New(answer), limits: limits, store: memstore.New()}
+		r := &rig{T: t, host: fake.New(answer), store: memstore.New(), max: max, owners: &owners{dead: map[string]bool{}}}
 		r.through(r.host)
-		r.engine = New(Options{Store: r.store, Host: &r.way, Limits: limits, Log: zerolog.New(zerolog.NewTestWriter(t))})
-		r.configure(func(s *Settings) { s.MaxOpen, s.MaxTree = 100_000, 100_000 })
-		r.host.Emit = r.engine.Event
+		r.host.Emit = func(d string, ev host.Event) {
+			if e := r.hears.Load(); e != nil {
+				e.Event(d, ev)
+			}
+		}
 		r.main = r.host.Open(dir)
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan struct{})
-		go func() { r.engine.Run(ctx); close(ended) }()
+		r.start("host-1")
 		defer func() {
-			stop, done := context.WithTimeout(context.Background(), time.Minute)
-			defer done()
-			if err := r.engine.Stop(stop); err != nil {
-				t.Error(err)
-			}
-			cancel()
-			<-ended
+			r.stop()
 			r.host.Close()
-			if _, err := limits.Close(context.Background()); err != nil {
-				t.Error(err)
-			}
-			for _, k := range limits.Stats() {
-				if k.InUse != 0 {
-					t.Errorf("%s: %d leases are still held", k.Key, k.InUse)
-				}
-			}
 		}()
 		test(t, r)
 	})
+}
+
+// start starts an engine that serves an OpenCode process.
+func (r *rig) start(owner string) {
+	limits, err := limit.New(limit.Options{Defaults: map[limit.Level]int{limit.Agent: r.max}})
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.limits, r.life = limits, &life{Store: r.store}
+	r.engine = New(Options{Store: r.life, Host: mortal{&r.way, r.life}, Limits: limits, Owners: r.owners, Log: zerolog.New(zerolog.NewTestWriter(r.T))})
+	r.engine.Serve(owner)
+	r.owners.set(owner, true)
+	r.configure(func(s *Settings) { s.MaxOpen, s.MaxTree = 100_000, 100_000 })
+	r.hears.Store(r.engine)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	engine := r.engine
+	go func() { engine.Run(ctx); close(ended) }()
+	r.cancel = func() { cancel(); <-ended }
+}
+
+// stop ends the engine in order.
+func (r *rig) stop() {
+	stop, done := context.WithTimeout(context.Background(), time.Minute)
+	defer done()
+	if err := r.engine.Stop(stop); err != nil {
+		r.Error(err)
+	}
+	r.cancel()
+	if _, err := r.limits.Close(context.Background()); err != nil {
+		r.Error(err)
+	}
+	for _, k := range r.limits.Stats() {
+		if k.InUse != 0 {
+			r.Errorf("%s: %d leases are still held", k.Key, k.InUse)
+		}
+	}
+}
+
+// kill ends the engine as SIGKILL does: nothing of it reaches the host or the
+// store any more. OpenCode goes on.
+func (r *rig) kill() {
+	r.hears.Store(nil)
+	r.life.dead.Store(true)
+	r.cancel()
+	_, _ = r.limits.Close(context.Background())
+}
+
+// life is a store until its process is dead.
+type life struct {
+	task.Store
+	dead atomic.Bool
+}
+
+var errDead = &host.CallError{Call: "any", Status: 410, Message: "this process is dead"}
+
+func (l *life) Create(ctx context.Context, t task.Task) error {
+	if l.dead.Load() {
+		return errDead
+	}
+	return l.Store.Create(ctx, t)
+}
+
+func (l *life) Update(ctx context.Context, id task.ID, at task.Fence, change func(*task.Task)) (task.Task, error) {
+	if l.dead.Load() {
+		return task.Task{}, task.ErrNotFound
+	}
+	return l.Store.Update(ctx, id, at, change)
+}
+
+// mortal is a host until the process that calls it is dead.
+type mortal struct {
+	*way
+	life *life
+}
+
+func (m mortal) Prompt(ctx context.Context, d string, p host.Prompt) error {
+	if m.life.dead.Load() {
+		return errDead
+	}
+	return m.way.Prompt(ctx, d, p)
+}
+
+func (m mortal) CreateSession(ctx context.Context, d string, n host.NewSession) (host.Session, error) {
+	if m.life.dead.Load() {
+		return host.Session{}, errDead
+	}
+	return m.way.CreateSession(ctx, d, n)
+}
+
+func (m mortal) Abort(ctx context.Context, d, id string) error {
+	if m.life.dead.Load() {
+		return errDead
+	}
+	return m.way.Abort(ctx, d, id)
+}
+
+// owners is who lives.
+type owners struct {
+	mu      sync.Mutex
+	dead    map[string]bool
+	claimed map[string]bool
+}
+
+func (o *owners) set(owner string, alive bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.dead[owner] = !alive
+}
+
+func (o *owners) Alive(owner string) (bool, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.dead[owner], nil
+}
+
+func (o *owners) Claim(owner string) (func(), error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.dead[owner] || o.claimed[owner] {
+		return nil, errDead
+	}
+	if o.claimed == nil {
+		o.claimed = map[string]bool{}
+	}
+	o.claimed[owner] = true
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		delete(o.claimed, owner)
+	}, nil
 }
 
 func (r *rig) configure(change func(*Settings)) {

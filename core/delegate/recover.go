@@ -48,6 +48,7 @@ func (e *Engine) adopt(ctx context.Context, directory string) error {
 		return fmt.Errorf("tasks that were not told: %w", err)
 	}
 	var runs []*run
+	notBefore := map[task.ID]time.Time{}
 	for _, t := range slices.Backward(open.Tasks) { // oldest first
 		if t.Directory != directory {
 			continue
@@ -66,6 +67,7 @@ func (e *Engine) adopt(ctx context.Context, directory string) error {
 		e.mu.Unlock()
 		if !known {
 			runs = append(runs, r)
+			notBefore[t.ID] = t.NotBefore
 		}
 	}
 	e.mu.Lock()
@@ -91,6 +93,12 @@ func (e *Engine) adopt(ctx context.Context, directory string) error {
 		return 1
 	})
 	for _, r := range runs {
+		if wait := time.Until(notBefore[r.id]); wait > 0 {
+			e.mu.Lock()
+			r.timer = time.AfterFunc(wait, func() { e.resubmit(r) })
+			e.mu.Unlock()
+			continue
+		}
 		_ = e.submit(r) // an error has ended it
 	}
 	if len(runs) > 0 {
