@@ -10,8 +10,11 @@ import type { WorkspaceOpenResult } from "./generated/wire.js";
 import { Peer, type Serve } from "./peer.js";
 import type { Recorder } from "./record.js";
 
+const stateFile = (name: string) => join(process.env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "opencode-sidecar", name);
 /** The file that takes the sidecar's stderr. */
-export const logFile = () => join(process.env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "opencode-sidecar", "sidecar.log");
+export const logFile = () => stateFile("sidecar.log");
+/** Whether a sidecar has ever kept tasks on this machine. */
+export const hasTasks = () => existsSync(process.env.OPENCODE_SIDECAR_STORE || stateFile("tasks.db"));
 const MAX_LOG = 5_000_000; // in bytes; a start that finds more begins a new file and keeps this one as `.1`
 
 /** Finds the binary: the option, the environment, the platform package, the checkout. Throws one sentence that names what was tried. */

@@ -1,7 +1,7 @@
 // The hub: one sidecar for one OpenCode process, whatever number of workspaces.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ToolContext } from "@opencode-ai/plugin";
-import { Child, locate, logFile } from "./child.js";
+import { Child, hasTasks, locate, logFile } from "./child.js";
 import { EVENTS, MANIFEST_HASH } from "./generated/manifest.js";
 import { type EventParams, PROTOCOL, type Requests, type ToolCallResult, VERSION, type WorkspaceOpenParams } from "./generated/wire.js";
 import { type Ask, type Client, hostServer, tell } from "./host.js";
@@ -32,6 +32,7 @@ export class Hub {
   private restarts = 0;
   private last = 0;
   private used = false; // a sidecar has run
+  private woken = false; // or was tried to, for a message
 
   /** Adds a workspace. The sidecar learns of it now if it runs, else when it starts. */
   open(client: Client, params: Omit<WorkspaceOpenParams, "workspace">): Workspace {
@@ -68,11 +69,11 @@ export class Hub {
     }
   }
 
-  /** Calls a hook of a running sidecar, within HOOK_MS. It never rejects: undefined says that there is no answer. */
+  /** Calls a hook of a running sidecar, or of one that a message wakes, within HOOK_MS. It never rejects: undefined says that there is no answer. */
   async hook<M extends keyof Requests & `hook/${string}`>(
     workspace: Workspace, method: M, params: Omit<Requests[M]["params"], "workspace">,
   ): Promise<Requests[M]["result"] | undefined> {
-    const child = this.child;
+    const child = this.child ?? (method === "hook/chat.message" ? await this.wake() : undefined);
     if (!child || child.slow || !this.workspaces.has(workspace.id)) return undefined;
     try {
       return await child.hold(() => deadline(HOOK_MS, async (signal) => {
@@ -103,6 +104,13 @@ export class Hub {
     if (this.states.size >= MAX_STATES) this.states.clear();
     this.states.add(state);
     return known;
+  }
+
+  /** Starts the sidecar for the first message that a person sends: tasks of an earlier OpenCode may have something to tell its session. */
+  private async wake(): Promise<Child | undefined> {
+    if (this.woken || !hasTasks()) return undefined;
+    this.woken = true;
+    return deadline(HOOK_MS, () => this.start()).catch(() => undefined);
   }
 
   private start(): Promise<Child> {
