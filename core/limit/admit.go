@@ -74,7 +74,7 @@ func (l *Limiter) dequeue(t *Ticket) {
 	g := t.group
 	t.waiting = false
 	for _, k := range g.keys {
-		if k.queued--; k.queued == 0 {
+		if k.queued--; k.queued == 0 && k.breaker.alarm != nil {
 			l.disarm(&k.breaker.alarm)
 		}
 	}

@@ -30,12 +30,12 @@ func (s BreakerState) String() string {
 // an outcome of work that was admitted before the breaker opened is old news.
 type breaker struct {
 	state     BreakerState
+	alarm     alarm     // for until; armed exactly while it is open and somebody waits
 	failures  int       // in a row
 	successes int       // of probes, since it is half-open
 	probes    int       // leases out that are probes and have not reported
 	tripped   uint64    // the last lease of before it opened
 	until     time.Time // when an open one may be tried
-	alarm     alarm     // for until; armed exactly while it is open and somebody waits
 }
 
 // admits returns how many more leases the breaker lets in.

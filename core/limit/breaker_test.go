@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -229,6 +230,45 @@ func TestABreakerHasATimerOnlyWhileSomebodyWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		armed(0)
+	})
+}
+
+// A newcomer may find that the time has come before the timer does. Then it
+// must not go before those in line, nor leave them behind.
+func TestANewcomerAtTheTimeOfTheTimerWakesTheLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, Options{Flow: Flow{Fixed: true}})
+		fail(t, l, 5, prov)
+		first := submit(t, l, Normal, prov, modl)
+		l.mu.Lock()
+		l.keys[prov].breaker.until = time.Now()
+		l.mu.Unlock()
+		newcomer := submit(t, l, Low, prov)
+		wantGranted(t, []*Ticket{first, newcomer}, true, false)
+		end(t, first, Success)
+		end(t, newcomer, Success)
+	})
+}
+
+func TestAnAlarmTakenBackAsItFiresStaysSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, Options{})
+		var a alarm
+		var first, second atomic.Int32
+		l.mu.Lock()
+		l.arm(&a, time.Second, func() { first.Add(1) })
+		time.Sleep(time.Second) // it has fired, and waits for mu
+		l.disarm(&a)
+		l.arm(&a, time.Second, func() { second.Add(1) })
+		l.mu.Unlock()
+		synctest.Wait()
+		if n := timers(l); n != 1 || first.Load()+second.Load() != 0 {
+			t.Errorf("%d timers, rang %d and %d", n, first.Load(), second.Load())
+		}
+		pass(time.Second)
+		if n := timers(l); n != 0 || first.Load() != 0 || second.Load() != 1 {
+			t.Errorf("%d timers, rang %d and %d", n, first.Load(), second.Load())
+		}
 	})
 }
 

@@ -21,6 +21,21 @@
 // next free slot of each of its keys kept for it, against those behind it. A
 // waiter whose key simply stays full never reserves anything.
 //
+// # Flow
+//
+// Holders say how their work went ([Lease.Report]), and for the keys of its
+// provider and its model the limiter draws two conclusions ([Flow]). A row of
+// failures opens a circuit breaker: waiters keep their places but are not
+// admitted, until after a while a probe at a time may try, and enough that
+// succeed let all go again. And the limit in force moves, down with failures and
+// up with successes, between 1 and the limit that was set, which it never
+// exceeds. Waiting longer than a caller likes, and withdrawing, says nothing
+// about a provider.
+//
+// While memory is short ([MemoryPressure]) Low requests wait.
+//
+// Nothing polls: a timer is armed only while somebody waits for what it brings.
+//
 // # Leases that nobody renews
 //
 // After MaxLease without [Lease.Renew] the holder is asked to end its work

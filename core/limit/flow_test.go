@@ -138,6 +138,10 @@ func TestATaskThatEndsTwiceFreesOneSlot(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	second.Lease().Release()
+	second.Lease().Report(Failure) // too late: the slot is somebody else's
+	if s := statsOf(l, prov); s.InUse != 1 || s.Failures != 0 {
+		t.Errorf("%+v", s)
+	}
 	third.Lease().Release()
 }
 
@@ -278,9 +282,15 @@ func TestLowWaitsWhileMemoryIsShort(t *testing.T) {
 		a.Lease().Release()
 		wantGranted(t, []*Ticket{low2}, false)
 		n := asked.Load()
+		if got := timers(l); got != 2 {
+			t.Errorf("%d timers, want the lease's and memory's", got)
+		}
 		low2.Withdraw()
+		if got := timers(l); got != 1 {
+			t.Errorf("nobody waits for memory, but it has a timer: %d", got)
+		}
 		pass(time.Minute)
-		wantAsked(n) // nobody waits: no timer
+		wantAsked(n)
 		if w := low2.Waits(); w != (Wait{}) {
 			t.Errorf("withdrawn: %+v", w)
 		}

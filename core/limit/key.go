@@ -91,24 +91,25 @@ func compareKeys(a, b Key) int {
 // the limiter: keys come from configuration and from the host's models and
 // agents, so there are few.
 type keyState struct {
-	set    bool // by the user: a default no longer applies
-	key    Key
-	id     int // in the order of first use; sorts the keys of a group
-	limit  int // the ceiling of scale.limit
-	inUse  int
-	queued int
-	high   int      // the most that inUse has ever been
-	kept   int      // slots set aside for starving waiters, within one pass
-	groups []*group // all that count against this key
-
+	// What admission looks at comes first, to share its cache lines.
+	inUse   int
+	kept    int // slots set aside for starving waiters, within one pass
+	queued  int
 	scale   scale
 	breaker breaker
+
+	set    bool // by the user: a default no longer applies
+	key    Key
+	id     int      // in the order of first use; sorts the keys of a group
+	limit  int      // the ceiling of scale.limit
+	high   int      // the most that inUse has ever been
+	groups []*group // all that count against this key
 }
 
 // room reports whether one more lease fits. Admission asks nothing else about a
 // key, so all that may close one belongs here.
 func (k *keyState) room(f *Flow) bool {
-	return k.inUse+k.kept < k.scale.limit && (k.breaker.state == Closed || k.kept < k.breaker.admits(f))
+	return k.inUse+k.kept < k.scale.limit && k.breaker.admits(f) > 0
 }
 
 // free returns how many more leases fit when no slot is kept for anybody.
