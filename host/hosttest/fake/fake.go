@@ -1,8 +1,9 @@
 // Package fake is an OpenCode in memory, for tests of speed and of faults. It
 // behaves like the real one where it matters to the engine (opencode-facts, and
 // the end-to-end tests hold it to that): prompts are answered step by step under
-// their message id, a known message id starts no second turn, status lists only
-// busy sessions, events are hints that a test may drop or double.
+// their message id, a message that comes meanwhile joins at the next step, a known
+// message id starts no second turn, status lists only busy sessions, events are
+// hints that a test may drop or double. It outlives the engines that use it.
 package fake
 
 import (
@@ -23,10 +24,16 @@ type Reply struct {
 	Error  *host.MessageError
 	// Silent ends the turn without any assistant message.
 	Silent bool
-	// Hang never answers: only an abort ends the turn.
+	// Hang never answers: only an abort ends the turn. If there are calls, it is
+	// the last one that never ends.
 	Hang bool
-	// ToolFor keeps a tool call running for that long before the answer.
+	// Calls are made before the answer, one after the other, each in a step of its
+	// own. Their Files are told when they have completed.
+	Calls []host.ToolCall
+	// ToolFor is how long each of the calls runs; without Calls, one of bash does.
 	ToolFor time.Duration
+	// Usage is what each step that finishes reports.
+	Usage host.Usage
 }
 
 // OpenCode is the fake. Set the exported fields before it is used.
@@ -176,12 +183,23 @@ func (o *OpenCode) Say(id, messageID, text string) {
 	o.emit(directory, host.Event{Type: host.EventMessage, Session: id, MessageID: messageID, Role: host.User, Created: time.Now()})
 }
 
-// Delete removes a session, as a person can; its turn goes on unseen.
+// Delete removes a session and its children, as a person can; their turns go on
+// unseen.
 func (o *OpenCode) Delete(id string) {
 	o.mu.Lock()
 	s := o.sessions[id]
 	delete(o.sessions, id)
+	var children []string
+	for child, c := range o.sessions {
+		if c.Parent == id {
+			children = append(children, child)
+		}
+	}
 	o.mu.Unlock()
+	slices.Sort(children)
+	for _, child := range children {
+		o.Delete(child)
+	}
 	if s != nil {
 		o.emit(s.directory, host.Event{Type: host.EventSessionDeleted, Session: id})
 	}
@@ -228,265 +246,4 @@ func (o *OpenCode) find(call, id string) (*session, error) {
 		return nil, &host.CallError{Call: call, Status: 404, Name: "NotFoundError", Message: "Session not found: " + id}
 	}
 	return s, nil
-}
-
-// CreateSession implements delegate.Host.
-func (o *OpenCode) CreateSession(ctx context.Context, directory string, n host.NewSession) (host.Session, error) {
-	if err := o.enter(ctx, "CreateSession"); err != nil {
-		return host.Session{}, err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.add(directory, n).Session, nil
-}
-
-// Session implements delegate.Host.
-func (o *OpenCode) Session(ctx context.Context, directory, id string) (host.Session, error) {
-	if err := o.enter(ctx, "Session"); err != nil {
-		return host.Session{}, err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	s, err := o.find("session.get", id)
-	if err != nil {
-		return host.Session{}, err
-	}
-	return s.Session, nil
-}
-
-// Prompt implements delegate.Host.
-func (o *OpenCode) Prompt(ctx context.Context, directory string, p host.Prompt) error {
-	if err := o.enter(ctx, "Prompt"); err != nil {
-		return err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	s, err := o.find("session.promptAsync", p.Session)
-	if err != nil {
-		return err
-	}
-	if owner, known := o.owner[p.MessageID]; known {
-		for i, m := range o.sessions[owner].messages {
-			if m.ID == p.MessageID {
-				o.sessions[owner].messages[i].Parts = append(m.Parts, host.Part{Type: "text", Text: p.Text, Synthetic: p.Synthetic})
-			}
-		}
-		return nil
-	}
-	o.owner[p.MessageID] = s.ID
-	s.messages = append(s.messages, host.Message{
-		ID: p.MessageID, Session: s.ID, Role: host.User, Agent: p.Agent, Model: p.Model, Created: time.Now(),
-		Parts: []host.Part{{Type: "text", Text: p.Text, Synthetic: p.Synthetic}},
-	})
-	if p.NoReply {
-		return nil
-	}
-	s.queue = append(s.queue, p)
-	if !s.busy {
-		o.busyLocked(s, true)
-		if s.Parent != "" {
-			o.inFlight++
-			o.highest = max(o.highest, o.inFlight)
-		}
-		s.abort = make(chan struct{})
-		o.turning[s.ID] = s
-		o.wg.Go(func() { o.turn(s) })
-	}
-	return nil
-}
-
-// turn plays a session's queue until it is empty or aborted.
-func (o *OpenCode) turn(s *session) {
-	for {
-		o.mu.Lock()
-		if len(s.queue) == 0 {
-			o.idleLocked(s)
-			o.mu.Unlock()
-			o.emit(s.directory, host.Event{Type: host.EventSessionIdle, Session: s.ID})
-			return
-		}
-		p := s.queue[len(s.queue)-1] // the newest is answered, for all
-		s.queue = nil
-		abort := s.abort
-		o.mu.Unlock()
-		if !o.step(s, p, abort) {
-			return
-		}
-	}
-}
-
-func (o *OpenCode) busyLocked(s *session, busy bool) {
-	if s.busy = busy; busy {
-		o.busy[s.ID] = s
-	} else {
-		delete(o.busy, s.ID)
-	}
-}
-
-func (o *OpenCode) idleLocked(s *session) {
-	o.busyLocked(s, false)
-	delete(o.turning, s.ID)
-	if s.Parent != "" {
-		o.inFlight--
-	}
-}
-
-// step answers one prompt; false means that the turn was aborted.
-func (o *OpenCode) step(s *session, p host.Prompt, abort chan struct{}) bool {
-	reply := o.Answer(p, s.Session)
-	answer := host.Message{ID: "msg_answer_" + p.MessageID, Session: s.ID, Role: host.Assistant, Parent: p.MessageID, Agent: p.Agent, Model: p.Model, Created: time.Now()}
-	put := func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		for i, m := range s.messages {
-			if m.ID == answer.ID {
-				s.messages[i] = answer
-				return
-			}
-		}
-		s.messages = append(s.messages, answer)
-	}
-	wait := func(d time.Duration) bool {
-		if d <= 0 && !reply.Hang {
-			select {
-			case <-abort:
-				return false
-			default:
-				return true
-			}
-		}
-		var timer <-chan time.Time
-		if !reply.Hang {
-			t := time.NewTimer(d)
-			defer t.Stop()
-			timer = t.C
-		}
-		select {
-		case <-abort:
-			return false
-		case <-timer:
-			return true
-		}
-	}
-	alive := true
-	if reply.ToolFor > 0 {
-		answer.Parts = []host.Part{{Type: "tool", Tool: "bash", Status: "running"}}
-		put()
-		o.emit(s.directory, host.Event{Type: host.EventPart, Session: s.ID, MessageID: answer.ID, Part: "tool"})
-		if alive = wait(reply.ToolFor); alive {
-			answer.Parts[0].Status, answer.Finish, answer.Completed = "completed", "tool-calls", time.Now()
-			put()
-			answer.ID, answer.Parts, answer.Finish, answer.Completed = answer.ID+"_2", nil, "", time.Time{}
-		}
-	} else if !reply.Silent {
-		put()
-	}
-	alive = alive && wait(reply.After)
-	answer.Completed = time.Now()
-	switch {
-	case !alive:
-		answer.Error = &host.MessageError{Name: "MessageAbortedError", Message: "Aborted"}
-	case reply.Error != nil:
-		answer.Error = reply.Error
-	default:
-		answer.Finish = reply.Finish
-		if answer.Finish == "" {
-			answer.Finish = "stop"
-		}
-		if reply.Text != "" {
-			answer.Parts = append(answer.Parts, host.Part{Type: "text", Text: reply.Text})
-		}
-	}
-	if !reply.Silent {
-		put()
-	}
-	if !alive {
-		o.mu.Lock()
-		o.idleLocked(s)
-		o.mu.Unlock()
-		o.emit(s.directory, host.Event{Type: host.EventSessionError, Session: s.ID, Error: answer.Error})
-		o.emit(s.directory, host.Event{Type: host.EventSessionIdle, Session: s.ID})
-		o.emit(s.directory, host.Event{Type: host.EventSessionIdle, Session: s.ID})
-	} else {
-		if reply.Error != nil {
-			o.emit(s.directory, host.Event{Type: host.EventSessionError, Session: s.ID, Error: reply.Error})
-		}
-		o.emit(s.directory, host.Event{Type: host.EventPart, Session: s.ID, MessageID: answer.ID, Part: "step-finish", Reason: answer.Finish})
-	}
-	return alive
-}
-
-// Abort implements delegate.Host.
-func (o *OpenCode) Abort(ctx context.Context, directory, id string) error {
-	if err := o.enter(ctx, "Abort"); err != nil {
-		return err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	s, err := o.find("session.abort", id)
-	if err != nil {
-		return err
-	}
-	if !o.IgnoreAbort {
-		o.stopLocked(s)
-	}
-	return nil
-}
-
-// Messages implements delegate.Host.
-func (o *OpenCode) Messages(ctx context.Context, directory, id string, limit int) ([]host.Message, error) {
-	if err := o.enter(ctx, "Messages"); err != nil {
-		return nil, err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	s, err := o.find("session.messages", id)
-	if err != nil {
-		return nil, err
-	}
-	return slices.Clone(s.messages[max(0, len(s.messages)-limit):]), nil
-}
-
-// Statuses implements delegate.Host.
-func (o *OpenCode) Statuses(ctx context.Context, directory string) (map[string]host.Status, error) {
-	if err := o.enter(ctx, "Statuses"); err != nil {
-		return nil, err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	out := map[string]host.Status{}
-	for id, s := range o.busy {
-		if s.directory == directory {
-			out[id] = host.Status{Type: "busy"}
-		}
-	}
-	return out, nil
-}
-
-// Agents implements delegate.Host.
-func (o *OpenCode) Agents(ctx context.Context, directory string) ([]host.Agent, error) {
-	if err := o.enter(ctx, "Agents"); err != nil {
-		return nil, err
-	}
-	return slices.Clone(o.Known), nil
-}
-
-// Toast implements delegate.Host.
-func (o *OpenCode) Toast(ctx context.Context, directory string, t host.Toast) error {
-	if err := o.enter(ctx, "Toast"); err != nil {
-		return err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.toasts = append(o.toasts, t)
-	return nil
-}
-
-// ReplyPermission implements delegate.Host: it emits the reply.
-func (o *OpenCode) ReplyPermission(ctx context.Context, directory, session, question, response string) error {
-	if err := o.enter(ctx, "ReplyPermission:"+response); err != nil {
-		return err
-	}
-	o.emit(directory, host.Event{Type: host.EventReplied, Session: session, Question: host.Question{ID: question}})
-	return nil
 }
