@@ -14,12 +14,6 @@ const (
 // before it is asked again.
 const PressureAgain = 2 * time.Second
 
-// How many outcomes move an adaptive limit by one.
-const (
-	successesUp  = 3
-	failuresDown = 2
-)
-
 // Flow is how a limiter reacts to what becomes of the work that it admits. It
 // concerns the keys of providers and models only. In place of a number below 1
 // the default is meant.
@@ -140,40 +134,6 @@ func (le *Lease) endProbes() {
 // flows reports whether the outcomes of work concern the key. What a provider
 // does is no reason to slow an agent or the machine down.
 func (k *keyState) flows() bool { return k.key.Level == Provider || k.key.Level == Model }
-
-// scale is the adaptive limit of a key, guarded by Limiter.mu: between 1 and the
-// limit that was set.
-type scale struct {
-	limit               int // in force
-	successes, failures int // since the last step of their kind
-}
-
-// adapt counts an outcome and moves the limit when there were enough of them.
-func (k *keyState) adapt(o Outcome) {
-	s := &k.scale
-	switch o {
-	case Success:
-		if s.successes++; s.successes == successesUp {
-			s.successes = 0
-			s.limit = min(s.limit+1, k.limit)
-		}
-	case Failure:
-		if s.failures++; s.failures == failuresDown {
-			s.failures = 0
-			// One less than 50 would mean nothing to a key of which 6 are in use.
-			s.limit = max(min(s.limit, k.inUse)-1, 1)
-		}
-	}
-}
-
-// setLimit sets the ceiling. A limit that has not been scaled down follows it up.
-func (k *keyState) setLimit(n int) {
-	if k.scale.limit == k.limit {
-		k.scale.limit = n
-	}
-	k.limit = n
-	k.scale.limit = min(k.scale.limit, n)
-}
 
 // pressed reports whether t, which could be admitted otherwise, has to wait
 // because memory is short.
