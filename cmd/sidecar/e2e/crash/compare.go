@@ -86,14 +86,17 @@ func (r *run) compare(ctx context.Context) (Report, error) {
 	for i := range jobs {
 		report.judge(&jobs[i], tasks, known[jobs[i].mark], turns, outcomes)
 	}
+	for i := range jobs {
+		report.judgeGroup(&jobs[i], outcomes)
+	}
 	for _, s := range sessions {
 		messages, appended := r.ledger.prompts(s.ID)
 		mark := markPattern.FindString(s.Title)
 		switch {
 		case messages == 0:
 			report.Empty++
-		case messages > 1:
-			report.SecondPrompts += messages - 1
+		case r.ledger.jobs[mark] != nil && messages > r.ledger.jobs[mark].turns():
+			report.SecondPrompts += messages - r.ledger.jobs[mark].turns()
 			report.problem("%s: %d prompts in %s", mark, messages, s.ID)
 		}
 		if appended > 0 {
@@ -124,8 +127,8 @@ func (r *Report) judge(j *job, tasks map[string]wire.Task, known []wire.Task, tu
 	case !j.tried:
 		r.problem("%s was never launched", j.mark)
 	}
-	if turns[j.mark] > 1 {
-		r.SecondTurns += turns[j.mark] - 1
+	if more := turns[j.mark] - j.turns(); more > 0 {
+		r.SecondTurns += more
 		r.problem("%s (%s, %s): its model was asked %d times", j.mark, j.kind, j.end, turns[j.mark])
 	}
 	if len(known) > 1 {
@@ -167,27 +170,48 @@ func (r *Report) judge(j *job, tasks map[string]wire.Task, known []wire.Task, tu
 // judgeTelling asks whether the parent has the outcome, and once.
 func (r *Report) judgeTelling(j *job, t wire.Task, got told) {
 	want := 1
+	if j.wake == wakeNone {
+		want = 0
+	}
 	if j.answered { // the answer of the call has told it
 		want = 0
-		if !strings.Contains(j.output, t.ID) || j.end == answers && !strings.Contains(j.output, j.answer()) {
+		if !strings.Contains(j.output, t.ID) || j.state() == "completed" && !strings.Contains(j.output, j.answer()) {
 			r.Wrong++
 			r.problem("%s: the call that waited for %s returned %q", j.mark, t.ID, j.output)
 		}
 	}
-	if got.messages < want {
+	if len(got.messages) < want {
 		r.Untold++
 		if j.kind == awaited {
 			r.UntoldCalls++
 		}
 		r.problem("%s (%s, %s, acknowledged: %t): the parent was not told that %s is %s", j.mark, j.kind, j.end, j.id != "", t.ID, t.State)
 	}
-	if got.messages > want {
-		r.ToldTwice += got.messages - want
-		r.problem("%s (%s, %s): %d messages tell the parent about %s, want %d", j.mark, j.kind, j.end, got.messages, t.ID, want)
+	if len(got.messages) > want {
+		r.ToldTwice += len(got.messages) - want
+		r.problem("%s (%s, %s): %d messages tell the parent about %s, want %d", j.mark, j.kind, j.end, len(got.messages), t.ID, want)
 	}
 	if got.repeated > 0 {
 		r.Repeated += got.repeated
 		r.problem("%s (%s, %s): one message tells the parent %d times about %s", j.mark, j.kind, j.end, got.repeated+1, t.ID)
+	}
+}
+
+// judgeGroup asks whether a group that is told when all of it has ended was told
+// in one message.
+func (r *Report) judgeGroup(j *job, outcomes map[string]told) {
+	if j.batch == nil || j.wake != wakeAll || j.id == "" {
+		return
+	}
+	carried := map[string]bool{}
+	for _, member := range j.batch {
+		for _, message := range outcomes[member.id].messages {
+			carried[message] = true
+		}
+	}
+	if len(carried) > 1 {
+		r.Scattered++
+		r.problem("%s: its group was to be told when all had ended, and was in %d messages", j.mark, len(carried))
 	}
 }
 

@@ -41,9 +41,10 @@ const (
 	// soon is the most after its start that a sidecar is killed `starting`.
 	soon = 60 * time.Millisecond
 	// anytime is the same for `whenever`.
-	anytime = 800 * time.Millisecond
-	// patience is how long a moment may fail to come.
-	patience = 1200 * time.Millisecond
+	anytime = 1200 * time.Millisecond
+	// patience is how long a moment may fail to come: a sidecar first finds out how
+	// far the tasks of the one before it got, for which it waits for late prompts.
+	patience = 3500 * time.Millisecond
 )
 
 // killer kills one sidecar after the other.
@@ -120,7 +121,7 @@ func (k *killer) work(ctx context.Context) {
 func (k *killer) arm(s *sidecar) (what moment, wait time.Duration, shot <-chan struct{}) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.prey, k.armed, k.skip, k.shot = s, moments[k.rand.IntN(len(moments))], k.rand.IntN(3), make(chan struct{})
+	k.prey, k.armed, k.skip, k.shot = s, moments[k.rand.IntN(len(moments))], k.rand.IntN(2), make(chan struct{})
 	wait = patience
 	switch k.armed {
 	case starting:

@@ -14,7 +14,7 @@ import (
 
 // burst is for how many kills tasks are launched at a time: so that some wait
 // for a slot, and the kills meet tasks in every state.
-const burst = 5
+const burst = 3
 
 // launch launches all jobs, spread over the kills, and returns when every launch
 // was answered or failed.
@@ -118,7 +118,7 @@ func (r *run) send(ctx context.Context, s *sidecar, j *job) (ids []string, outpu
 		for _, j := range j.batch {
 			tasks = append(tasks, map[string]any{"agent": "general", "description": j.description(), "prompt": j.prompt()})
 		}
-		tool, args = "delegate_tasks", map[string]any{"tasks": tasks, "groupID": j.group}
+		tool, args = "delegate_tasks", map[string]any{"tasks": tasks, "groupID": j.group, "wake": j.wake}
 	}
 	raw, err := json.Marshal(args)
 	if err != nil {

@@ -40,13 +40,13 @@ func (l *ledger) answer(p host.Prompt, s host.Session) fake.Reply {
 		l.wakes[p.MessageID]++
 		return fake.Reply{After: 30 * time.Millisecond, Text: "Noted."}
 	}
-	j := l.jobs[markPattern.FindString(p.Text)]
+	j := l.jobs[markPattern.FindString(s.Title)]
 	if j == nil {
 		l.strange = append(l.strange, p.Text)
 		return fake.Reply{Text: "What?"}
 	}
 	l.turns[j.mark]++
-	return j.reply()
+	return j.reply(l.turns[j.mark])
 }
 
 // CreateSession records the child.
@@ -58,19 +58,6 @@ func (l *ledger) CreateSession(ctx context.Context, directory string, n host.New
 		l.children = append(l.children, s)
 	}
 	return s, err
-}
-
-// Children lists the sessions below one.
-func (l *ledger) Children(_ context.Context, _, id string) ([]host.Session, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var out []host.Session
-	for _, s := range l.children {
-		if s.Parent == id {
-			out = append(out, s)
-		}
-	}
-	return out, nil
 }
 
 // child reports whether a session was made by the sidecar.
@@ -105,8 +92,8 @@ var taskID = regexp.MustCompile(`task_[0-9a-f]{8}`)
 
 // told counts what a parent reads.
 type told struct {
-	messages int // that name the task
-	repeated int // times that one of them says the same again
+	messages []string // that name the task
+	repeated int      // times that one of them says the same again
 }
 
 // outcomes maps the ids of tasks to what their parent was told of them.
@@ -128,7 +115,7 @@ func (l *ledger) outcomes(parent string) map[string]told {
 		}
 		for id, n := range here {
 			t := all[id]
-			t.messages++
+			t.messages = append(t.messages, m.ID)
 			t.repeated += n - 1
 			all[id] = t
 		}

@@ -227,7 +227,7 @@ func (o *real) told(messages []hosttest.Message) map[string]told {
 		}
 		for id, n := range here {
 			t := all[id]
-			all[id] = told{t.messages + 1, t.repeated + n - 1}
+			all[id] = told{append(t.messages, m.Info.ID), t.repeated + n - 1}
 		}
 		answers := 0
 		for _, a := range messages {
@@ -288,15 +288,15 @@ func (o *real) judgeChild(c hosttest.Session, all []hosttest.Message, outcomes m
 		o.problem("part %d (%s): the answer is %q", part+1, id, answer)
 	}
 	switch got := outcomes[id]; {
-	case got.messages == 0:
+	case len(got.messages) == 0:
 		o.report.Untold++
 		if part == perProcess-1 {
 			o.report.UntoldCalls++
 		}
 		o.problem("part %d: the main session was not told of %s", part+1, id)
-	case got.messages > 1 || got.repeated > 0:
-		o.report.ToldTwice += got.messages - 1
+	case len(got.messages) > 1 || got.repeated > 0:
+		o.report.ToldTwice += len(got.messages) - 1
 		o.report.Repeated += got.repeated
-		o.problem("part %d: the main session was told of %s in %d messages, %d times too often in one", part+1, id, got.messages, got.repeated)
+		o.problem("part %d: the main session was told of %s in %d messages, %d times too often in one", part+1, id, len(got.messages), got.repeated)
 	}
 }

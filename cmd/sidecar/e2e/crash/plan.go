@@ -26,6 +26,7 @@ type end string
 const (
 	answers end = "answers"
 	fails   end = "fails"
+	retried end = "answers at the second try"
 	hangs   end = "hangs"      // until its timeout
 	stopped end = "is stopped" // by task/cancel
 )
@@ -38,6 +39,7 @@ type job struct {
 	end    end
 	parent string
 	group  string // of a batch
+	wake   string // policy, of a batch
 	batch  []*job // the first of a batch launches all
 	after  time.Duration
 	pause  time.Duration // before the next launch
@@ -56,6 +58,15 @@ const parents = 5
 
 const batchSize = 4
 
+// wakes are the policies, drawn from as often as they are named.
+var wakes = []string{wakeEach, wakeEach, wakeAll, wakeAll, wakeNone}
+
+const (
+	wakeEach = "each"
+	wakeAll  = "all"
+	wakeNone = "none"
+)
+
 // plans draws n jobs in the order of their launches.
 func plans(r *rand.Rand, l *ledger, n int) []*job {
 	var shared []string
@@ -67,13 +78,15 @@ func plans(r *rand.Rand, l *ledger, n int) []*job {
 	next := func(k kind, parent string) *job {
 		j := &job{
 			mark: fmt.Sprintf("n%03d", len(jobs)+1), kind: k, end: answers, parent: parent,
-			after: between(50*time.Millisecond, 400*time.Millisecond), pause: between(0, 40*time.Millisecond),
+			after: between(50*time.Millisecond, 400*time.Millisecond), pause: between(0, 150*time.Millisecond),
 			stopIn: between(0, 800*time.Millisecond),
 		}
 		switch x := r.IntN(100); {
-		case x < 8:
+		case x < 6:
 			j.end = fails
-		case x < 12 && k != awaited:
+		case x < 10:
+			j.end = retried
+		case x < 13 && k != awaited:
 			j.end = hangs
 		case x < 20 && k != awaited:
 			j.end = stopped
@@ -93,10 +106,10 @@ func plans(r *rand.Rand, l *ledger, n int) []*job {
 			next(awaited, l.Open(l.directory)) // a turn that waits keeps its session busy
 		default:
 			first := next(batched, parent)
-			first.batch, first.group = []*job{first}, "group of "+first.mark
+			first.batch, first.group, first.wake = []*job{first}, "group of "+first.mark, wakes[r.IntN(len(wakes))]
 			for range batchSize - 1 {
 				j := next(batched, parent)
-				j.group, j.pause = first.group, 0
+				j.group, j.wake, j.pause = first.group, first.wake, 0
 				first.batch = append(first.batch, j)
 			}
 		}
@@ -112,9 +125,22 @@ func (j *job) prompt() string { return "Look at part " + j.mark + "." }
 
 func (j *job) answer() string { return "All is well in " + j.mark + "." }
 
-// reply is the model's script.
-func (j *job) reply() fake.Reply {
+// turns is how often the model is asked.
+func (j *job) turns() int {
+	if j.end == retried {
+		return 2
+	}
+	return 1
+}
+
+// reply is the model's script for the n-th turn.
+func (j *job) reply(n int) fake.Reply {
 	switch j.end {
+	case retried:
+		if n == 1 {
+			busy := &host.MessageError{Name: "APIError", Message: "scripted overload", Status: 529, Retryable: true, RetryAfter: 200 * time.Millisecond}
+			return fake.Reply{After: j.after, Error: busy}
+		}
 	case fails:
 		return fake.Reply{After: j.after, Error: &host.MessageError{Name: "APIError", Message: "scripted failure", Status: 400}}
 	case hangs, stopped:
@@ -130,7 +156,7 @@ func (j *job) state() string {
 		return "error"
 	case j.end == stopped && j.stopped:
 		return "cancelled"
-	case j.end == answers:
+	case j.end == answers || j.end == retried:
 		return "completed"
 	}
 	return "timeout"

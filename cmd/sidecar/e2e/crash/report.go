@@ -37,6 +37,7 @@ type Report struct {
 	Untold        int // outcomes that are in no message of the parent
 	UntoldCalls   int // those of them whose call waited for the outcome when the sidecar died
 	ToldTwice     int // outcomes that are in more than one
+	Scattered     int // groups that were not told all at once
 	Repeated      int // texts that were appended to a message which had them
 
 	// Problems are sentences about each of these.
@@ -48,7 +49,7 @@ func (r Report) settled() bool { return r.Lost == 0 && r.Open == 0 && r.Untold =
 
 // Broken is the number of broken promises.
 func (r Report) Broken() int {
-	n := r.Refused + r.Lost + r.Doubled + r.Open + r.Wrong + r.SecondTurns + r.SecondPrompts + r.Untold + r.ToldTwice + r.Repeated
+	n := r.Refused + r.Lost + r.Doubled + r.Open + r.Wrong + r.SecondTurns + r.SecondPrompts + r.Untold + r.ToldTwice + r.Scattered + r.Repeated
 	n += max(0, r.HighWater-r.Limit)
 	if r.Store != sound {
 		n++
@@ -68,7 +69,7 @@ func (r *Report) add(o Report) {
 		{&r.Tasks, o.Tasks}, {&r.Acknowledged, o.Acknowledged}, {&r.Unacknowledged, o.Unacknowledged}, {&r.Empty, o.Empty},
 		{&r.Refused, o.Refused}, {&r.Lost, o.Lost}, {&r.Doubled, o.Doubled}, {&r.Open, o.Open}, {&r.Wrong, o.Wrong},
 		{&r.SecondTurns, o.SecondTurns}, {&r.SecondPrompts, o.SecondPrompts}, {&r.Untold, o.Untold}, {&r.UntoldCalls, o.UntoldCalls},
-		{&r.ToldTwice, o.ToldTwice}, {&r.Repeated, o.Repeated},
+		{&r.ToldTwice, o.ToldTwice}, {&r.Scattered, o.Scattered}, {&r.Repeated, o.Repeated},
 	} {
 		*c.sum += c.n
 	}
@@ -94,10 +95,10 @@ func (r Report) String() string {
 		most = fmt.Sprintf("at most %d of %d at once; ", r.HighWater, r.Limit)
 	}
 	return fmt.Sprintf("seed %d: %d kills during %d tasks in %s: %d lost, %d doubled, %d never ended, %d with a wrong end, %d second turns, %d second prompts, "+
-		"%d untold (%d of them calls that waited), %d told twice, %d texts repeated, %d refused; %s"+
+		"%d untold (%d of them calls that waited), %d told twice, %d groups scattered, %d texts repeated, %d refused; %s"+
 		"%d acknowledged, %d not but there; %d sessions without a prompt; store %s",
 		r.Seed, r.Killed(), r.Tasks, r.Took.Round(100*time.Millisecond), r.Lost, r.Doubled, r.Open, r.Wrong, r.SecondTurns, r.SecondPrompts,
-		r.Untold, r.UntoldCalls, r.ToldTwice, r.Repeated, r.Refused, most, r.Acknowledged, r.Unacknowledged, r.Empty, r.Store)
+		r.Untold, r.UntoldCalls, r.ToldTwice, r.Scattered, r.Repeated, r.Refused, most, r.Acknowledged, r.Unacknowledged, r.Empty, r.Store)
 }
 
 // Moments lists the kills by their moments.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strconv"
 
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 	"github.com/opencode-sidecar/opencode-sidecar/rpc"
@@ -16,6 +17,7 @@ import (
 type Host interface {
 	CreateSession(ctx context.Context, directory string, n host.NewSession) (host.Session, error)
 	Session(ctx context.Context, directory, id string) (host.Session, error)
+	Children(ctx context.Context, directory, id string) ([]host.Session, error)
 	Prompt(ctx context.Context, directory string, p host.Prompt) error
 	Abort(ctx context.Context, directory, id string) error
 	Messages(ctx context.Context, directory, id string, limit int) ([]host.Message, error)
@@ -23,11 +25,6 @@ type Host interface {
 	Agents(ctx context.Context, directory string) ([]host.Agent, error)
 	Toast(ctx context.Context, directory string, t host.Toast) error
 	ReplyPermission(ctx context.Context, directory, session, question, response string) error
-}
-
-// family is a Host that knows who descends from whom.
-type family interface {
-	Children(ctx context.Context, directory, id string) ([]host.Session, error)
 }
 
 // Call is one call of the sidecar.
@@ -59,16 +56,14 @@ func Router(h Host, directory string, around Around) *rpc.Router {
 		found, err := h.Session(ctx, directory, p.Path.ID)
 		return info(found), err
 	})
-	if f, ok := h.(family); ok {
-		on(r, around, wire.HostSessionChildren, path, func(ctx context.Context, p wire.SessionPathParams) ([]wire.SessionInfo, error) {
-			list, err := f.Children(ctx, directory, p.Path.ID)
-			out := make([]wire.SessionInfo, 0, len(list))
-			for _, s := range list {
-				out = append(out, info(s))
-			}
-			return out, err
-		})
-	}
+	on(r, around, wire.HostSessionChildren, path, func(ctx context.Context, p wire.SessionPathParams) ([]wire.SessionInfo, error) {
+		list, err := h.Children(ctx, directory, p.Path.ID)
+		out := make([]wire.SessionInfo, 0, len(list))
+		for _, s := range list {
+			out = append(out, info(s))
+		}
+		return out, err
+	})
 	on(r, around, wire.HostSessionPromptAsync, func(p wire.SessionPromptParams) string { return p.Path.ID },
 		func(ctx context.Context, p wire.SessionPromptParams) (wire.Empty, error) {
 			return wire.Empty{}, h.Prompt(ctx, directory, prompt(p))
@@ -101,7 +96,7 @@ func Router(h Host, directory string, around Around) *rpc.Router {
 		list, err := h.Agents(ctx, directory)
 		out := make([]wire.AgentInfo, 0, len(list))
 		for _, a := range list {
-			out = append(out, wire.AgentInfo{Name: a.Name, Description: a.Description, Mode: a.Mode, Hidden: a.Hidden, Model: model(a.Model)})
+			out = append(out, wire.AgentInfo{Name: a.Name, Description: a.Description, Mode: a.Mode, Hidden: a.Hidden, Model: model(a.Model), Permission: rules(a.Permission)})
 		}
 		return out, err
 	})
@@ -141,12 +136,17 @@ func explain(err error) error {
 }
 
 func info(s host.Session) wire.SessionInfo {
-	out := wire.SessionInfo{ID: s.ID, ParentID: s.Parent, Title: s.Title, Agent: s.Agent}
-	for _, rule := range s.Permission {
-		out.Permission = append(out.Permission, wire.PermissionRule(rule))
-	}
+	out := wire.SessionInfo{ID: s.ID, ParentID: s.Parent, Title: s.Title, Agent: s.Agent, Permission: rules(s.Permission)}
 	if len(s.Metadata) > 0 {
 		out.Metadata, _ = json.Marshal(s.Metadata) // strings always encode
+	}
+	return out
+}
+
+func rules(list []host.Rule) []wire.PermissionRule {
+	var out []wire.PermissionRule
+	for _, r := range list {
+		out = append(out, wire.PermissionRule(r))
 	}
 	return out
 }
@@ -182,6 +182,7 @@ func message(m host.Message, kept []string) wire.MessageWithParts {
 	if m.Role == host.User {
 		out.Info.Model = model(m.Model)
 	} else {
+		out.Info.Cost, out.Info.Tokens = m.Usage.Cost, tokens(m.Usage)
 		out.Info.ProviderID, out.Info.ModelID, out.Info.Variant = m.Model.Provider, m.Model.ID, m.Model.Variant
 	}
 	if m.Summary {
@@ -195,7 +196,7 @@ func message(m host.Message, kept []string) wire.MessageWithParts {
 		if len(kept) > 0 && !slices.Contains(kept, p.Type) {
 			continue
 		}
-		part := wire.MessagePart{MessageID: m.ID, Type: p.Type, Text: p.Text, Synthetic: p.Synthetic, Tool: p.Tool}
+		part := wire.MessagePart{MessageID: m.ID, Type: p.Type, Text: p.Text, Synthetic: p.Synthetic, Tool: p.Tool, CallID: p.Call}
 		if p.Type == "tool" {
 			part.State = &wire.ToolState{Status: p.Status}
 		}
@@ -204,11 +205,20 @@ func message(m host.Message, kept []string) wire.MessageWithParts {
 	return out
 }
 
+func tokens(u host.Usage) *wire.TokenCounts {
+	return &wire.TokenCounts{
+		Input: u.Input, Output: u.Output, Reasoning: u.Reasoning, Cache: wire.CacheCounts{Read: u.CacheRead, Write: u.CacheWrite},
+	}
+}
+
 func failure(e *host.MessageError) *wire.MessageError {
 	if e == nil {
 		return nil
 	}
 	out := &wire.MessageError{Name: e.Name}
-	out.Data.Message, out.Data.StatusCode = e.Message, e.Status
+	out.Data.Message, out.Data.StatusCode, out.Data.IsRetryable = e.Message, e.Status, e.Retryable
+	if e.RetryAfter > 0 {
+		out.Data.ResponseHeaders = &wire.RetryHeaders{AfterMS: strconv.FormatInt(e.RetryAfter.Milliseconds(), 10)}
+	}
 	return out
 }
