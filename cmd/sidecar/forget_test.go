@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task/sqlitestore"
+)
+
+// remembers returns which of the tasks of someTasks still have a prompt, and
+// which are there at all, each by the last digit of its id.
+func (d *desk) remembers() (prompts, records string) {
+	d.Helper()
+	for _, t := range someTasks() {
+		stored, err := d.store.Get(d.Context(), t.ID)
+		if errors.Is(err, task.ErrNotFound) {
+			continue
+		} else if err != nil {
+			d.Fatal(err)
+		}
+		digit := string(t.ID[len(t.ID)-1:])
+		records += digit
+		if stored.Prompt == t.Prompt {
+			prompts += digit
+		} else if stored.Prompt != sqlitestore.Erased || strings.Contains(stored.Result, "well") ||
+			len(stored.Past) > 0 && stored.Past[0].Result != sqlitestore.Erased {
+			d.Errorf("of %s is left %+v", t.ID, stored)
+		}
+	}
+	return prompts, records
+}
+
+func TestForget(t *testing.T) {
+	const left = " 3 open tasks are left as they are; `sidecar tasks cancel` stops tasks.\n"
+	for _, tc := range []struct {
+		args, out        string
+		prompts, records string
+	}{
+		{"--all", "Erased the prompts and results of 3 tasks." + left, "345", "123456"},
+		{"--all --records", "Deleted 3 tasks." + left, "345", "345"},
+		{"--task task_00000002", "Erased the prompts and results of 1 task.\n", "13456", "123456"},
+		{"--task task_00000002 --records", "Deleted 1 task.\n", "13456", "13456"},
+		{"--task task_00000003", "No ended tasks match, so nothing was forgotten. 1 open task is left as it is; `sidecar tasks cancel` stops tasks.\n", "123456", "123456"},
+		{"--task task_00000001 --session ses_q", "No ended tasks match, so nothing was forgotten.\n", "123456", "123456"},
+		{"--session ses_q", "Erased the prompts and results of 1 task.\n", "13456", "123456"},
+		{"--worktree /other", "Erased the prompts and results of 1 task.\n", "12345", "123456"},
+		{"--worktree . --records", "Deleted 2 tasks." + left, "3456", "3456"},
+		{"--older-than 1h", "Erased the prompts and results of 2 tasks." + left, "3456", "123456"},
+		{"--older-than 2d --records", "Deleted 1 task." + left, "23456", "23456"},
+		{"--older-than 1h --session ses_q", "Erased the prompts and results of 1 task.\n", "13456", "123456"},
+	} {
+		t.Run(tc.args, func(t *testing.T) {
+			d := sit(t, someTasks())
+			d.want(forgetCommand, append(strings.Fields(tc.args), "--yes"), 0, tc.out, "")
+			if prompts, records := d.remembers(); prompts != tc.prompts || records != tc.records {
+				t.Errorf("prompts of %s, want %s; records of %s, want %s", prompts, tc.prompts, records, tc.records)
+			}
+		})
+	}
+}
+
+func TestForgetAsksFirst(t *testing.T) {
+	d := sit(t, someTasks())
+	d.want(forgetCommand, []string{"--session=ses_q"}, 2, "", "sidecar forget: not on a terminal, so nobody can confirm; add --yes to forget 1 task\n")
+	const question = "Erase the prompts and results of 1 ended task? Their records stay. [y/N] "
+	d.asks = true
+	for _, answer := range []string{"", "\n", "no\n", "what\n"} {
+		d.in = strings.NewReader(answer)
+		d.want(forgetCommand, []string{"--session=ses_q"}, 1, question+"Nothing was forgotten.\n", "")
+	}
+	if prompts, _ := d.remembers(); prompts != "123456" {
+		t.Errorf("only prompts of %s are left", prompts)
+	}
+	d.in = strings.NewReader("Yes\n")
+	d.want(forgetCommand, []string{"--session=ses_q"}, 0, question+"Erased the prompts and results of 1 task.\n", "")
+}
+
+func TestForgetIsGoneFromTheFile(t *testing.T) {
+	d := sit(t, someTasks())
+	d.want(forgetCommand, []string{"--task", "task_00000001", "--yes"}, 0, "Erased the prompts and results of 1 task.\n", "")
+	for _, suffix := range []string{"", "-wal"} {
+		raw, err := os.ReadFile(d.path + suffix)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(raw), "the prompt of task_00000001") {
+			t.Errorf("the prompt is still in the database%s", suffix)
+		}
+	}
+}
+
+func TestForgetMisused(t *testing.T) {
+	d := sit(t, someTasks())
+	for args, errs := range map[string]string{
+		"":                  "say what to forget: --task, --session, --worktree or --older-than; or --all",
+		"--all --task x":    "--all forgets everything; leave it or the other filters out",
+		"--record --all":    "there is no flag --record; did you mean --records?",
+		"--session= --yes":  "--session is empty; give it a value or leave it out",
+		"--older-than soon": `invalid value "soon" for flag -older-than: accepted is an age such as 720h or 30d`,
+		"--older-than -1h":  `invalid value "-1h" for flag -older-than: accepted is an age such as 720h or 30d`,
+		"--older-than 0d":   `invalid value "0d" for flag -older-than: accepted is an age such as 720h or 30d`,
+		"task_00000001":     `"task_00000001" is not expected; did you mean --task task_00000001?`,
+	} {
+		code, out, got := d.run(t.Context(), forgetCommand, strings.Fields(args)...)
+		if got != "sidecar forget: "+errs+"\n" || code != 2 || out != "" {
+			t.Errorf("%q: code %d, %q, want %q", args, code, got, errs)
+		}
+	}
+	d.want(forgetCommand, []string{"--task", "x", "--yes"}, 1, "", "sidecar forget: there is no task \"x\"; `sidecar tasks --all` lists them\n")
+	d.want(forgetCommand, []string{"--help"}, 0, forgetUsage, "")
+	if prompts, _ := d.remembers(); prompts != "123456" {
+		t.Errorf("only prompts of %s are left", prompts)
+	}
+}
