@@ -9,28 +9,43 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
 
-// Keep is how many ended tasks whose parents were told stay in memory; of more
-// the oldest are forgotten.
-const Keep = 1000
+// What is forgotten: of the ended tasks whose parents were told, or are not to
+// be, the oldest beyond Keep, and those that ended longer than MaxAge ago. It
+// happens when something is stored; no timer runs.
+const (
+	Keep   = 1000
+	MaxAge = 24 * time.Hour
+)
 
 // Store is a task.Store in memory. The zero value is not usable; see New.
 type Store struct {
 	mu     sync.RWMutex
 	closed bool
-	byID   map[task.ID]*list.Element
-	order  *list.List // of *task.Task, by creation
-	done   int        // how many of them may be forgotten
+	byID   map[task.ID]*record
+	order  *list.List // of *record, by creation
+	// settled are the records that may be forgotten, by when they became so.
+	settled *list.List
+	// oldest is a time before which none of the settled ones ended.
+	oldest time.Time
+}
+
+// A record is a task and its places in the two lists.
+type record struct {
+	task.Task
+	created, settled *list.Element
+	ended            time.Time // Ended, or when it was settled if it has none
 }
 
 var _ task.Store = (*Store)(nil)
 
 // New returns an empty store. It starts nothing.
 func New() *Store {
-	return &Store{byID: map[task.ID]*list.Element{}, order: list.New()}
+	return &Store{byID: map[task.ID]*record{}, order: list.New(), settled: list.New()}
 }
 
 var errClosed = errors.New("the task store is closed")
@@ -45,28 +60,63 @@ func (s *Store) Create(ctx context.Context, t task.Task) error {
 	if s.byID[t.ID] != nil {
 		return fmt.Errorf("%s: %w", t.ID, task.ErrExists)
 	}
-	s.byID[t.ID] = s.order.PushBack(&t)
-	if settled(&t) {
-		s.done++
-		s.forget()
-	}
+	r := &record{Task: own(t)}
+	r.created = s.order.PushBack(r)
+	s.byID[t.ID] = r
+	s.settle(r)
+	s.forget()
 	return nil
 }
 
-// settled reports whether nobody waits for anything of a task any more.
-func settled(t *task.Task) bool { return t.State.Terminal() && t.Told }
+// own returns t with memory of its own.
+func own(t task.Task) task.Task {
+	t.Past = slices.Clone(t.Past)
+	return t
+}
 
-// forget drops the oldest settled tasks beyond Keep.
-func (s *Store) forget() {
-	for e := s.order.Front(); e != nil && s.done > Keep; {
-		next := e.Next()
-		if t := e.Value.(*task.Task); settled(t) {
-			s.order.Remove(e)
-			delete(s.byID, t.ID)
-			s.done--
+// settle notes whether anybody waits for anything of a task still.
+func (s *Store) settle(r *record) {
+	settled := r.State.Terminal() && (r.Told || r.Wake == task.WakeNone)
+	switch {
+	case settled && r.settled == nil:
+		if r.ended = r.Ended; r.ended.IsZero() {
+			r.ended = time.Now()
 		}
-		e = next
+		if s.settled.Len() == 0 || r.ended.Before(s.oldest) {
+			s.oldest = r.ended
+		}
+		r.settled = s.settled.PushBack(r)
+	case !settled && r.settled != nil:
+		s.settled.Remove(r.settled)
+		r.settled = nil
 	}
+}
+
+// forget drops settled tasks that are too many or too old.
+func (s *Store) forget() {
+	for s.settled.Len() > Keep {
+		s.drop(s.settled.Front().Value.(*record))
+	}
+	limit := time.Now().Add(-MaxAge)
+	if s.settled.Len() == 0 || !s.oldest.Before(limit) {
+		return
+	}
+	s.oldest = time.Now()
+	for e := s.settled.Front(); e != nil; {
+		r := e.Value.(*record)
+		e = e.Next()
+		if r.ended.Before(limit) {
+			s.drop(r)
+		} else if r.ended.Before(s.oldest) {
+			s.oldest = r.ended
+		}
+	}
+}
+
+func (s *Store) drop(r *record) {
+	s.order.Remove(r.created)
+	s.settled.Remove(r.settled)
+	delete(s.byID, r.ID)
 }
 
 // Get implements task.Store.
@@ -76,11 +126,11 @@ func (s *Store) Get(ctx context.Context, id task.ID) (task.Task, error) {
 	if s.closed {
 		return task.Task{}, errClosed
 	}
-	e := s.byID[id]
-	if e == nil {
+	r := s.byID[id]
+	if r == nil {
 		return task.Task{}, fmt.Errorf("%s: %w", id, task.ErrNotFound)
 	}
-	return *e.Value.(*task.Task), nil
+	return own(r.Task), nil
 }
 
 // Update implements task.Store.
@@ -90,26 +140,21 @@ func (s *Store) Update(ctx context.Context, id task.ID, at task.Fence, change fu
 	if s.closed {
 		return task.Task{}, errClosed
 	}
-	e := s.byID[id]
-	if e == nil {
+	r := s.byID[id]
+	if r == nil {
 		return task.Task{}, fmt.Errorf("%s: %w", id, task.ErrNotFound)
 	}
-	t := e.Value.(*task.Task)
-	if t.Fence() != at {
-		return *t, fmt.Errorf("%s: %w", id, task.ErrStale)
+	if r.Fence() != at {
+		return own(r.Task), fmt.Errorf("%s: %w", id, task.ErrStale)
 	}
-	next, err := task.Apply(*t, change)
+	next, err := task.Apply(own(r.Task), change)
 	if err != nil {
-		return *t, err
+		return own(r.Task), err
 	}
-	if settled(&next) && !settled(t) {
-		s.done++
-	} else if !settled(&next) && settled(t) {
-		s.done--
-	}
-	*t = next
+	r.Task = own(next)
+	s.settle(r)
 	s.forget()
-	return next, nil
+	return own(next), nil
 }
 
 // List implements task.Store.
@@ -123,9 +168,12 @@ func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
 	var totals [7]int // by place in States: a map entry a task would dominate
 	states := task.States()
 	for e := s.order.Back(); e != nil; e = e.Prev() {
-		t := e.Value.(*task.Task)
+		t := &e.Value.(*record).Task
 		if !q.Matches(t) {
 			continue
+		}
+		if q.Root != "" {
+			page.Usage = page.Usage.Plus(t.Usage)
 		}
 		totals[slices.Index(states, t.State)]++
 		if len(page.Tasks) < q.Limit {
@@ -133,7 +181,10 @@ func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
 				page.Tasks = make([]task.Task, 0, min(q.Limit, s.order.Len()))
 			}
 			page.Tasks = append(page.Tasks, *t)
-			if last := &page.Tasks[len(page.Tasks)-1]; !q.Texts {
+			last := &page.Tasks[len(page.Tasks)-1]
+			if last.Past = nil; q.Texts {
+				last.Past = slices.Clone(t.Past)
+			} else {
 				last.Prompt, last.Result = "", ""
 			}
 		}
@@ -151,6 +202,6 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	s.byID, s.order = nil, nil
+	s.byID, s.order, s.settled = nil, nil, nil
 	return nil
 }

@@ -8,13 +8,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	_ "modernc.org/sqlite" // the driver
 )
 
 const (
 	schemeName = "sqlite"
-	readers    = 2 // connections that read
+	readers    = 3 // connections that read; one of them only looks for changes
+	// maxStmts bounds the statements that are kept prepared for reading. Each
+	// kind of query is one, and callers have about ten.
+	maxStmts = 50
 )
 
 // A database is the open connections to one file: the writer's, which only the
@@ -26,6 +30,12 @@ type database struct {
 	conn  *sql.Conn // the one connection of write
 	read  *sql.DB
 	stmts map[string]*sql.Stmt // prepared on conn
+	pages *pages               // lists that were read
+
+	// mu guards readStmts, which read has prepared on whichever of its
+	// connections has needed them.
+	mu        sync.Mutex
+	readStmts map[string]*sql.Stmt
 }
 
 // connect opens the connections to a file, which it creates and migrates. The
@@ -40,7 +50,7 @@ func connect(ctx context.Context, path string, extra []string) (_ *database, err
 		f.Close()
 		syncFolder(filepath.Dir(path))
 	}
-	d := &database{path: path, stmts: map[string]*sql.Stmt{}}
+	d := &database{path: path, stmts: map[string]*sql.Stmt{}, readStmts: map[string]*sql.Stmt{}}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -77,6 +87,9 @@ func connect(ctx context.Context, path string, extra []string) (_ *database, err
 	}
 	d.read.SetMaxOpenConns(readers)
 	d.read.SetMaxIdleConns(readers)
+	if d.pages, err = newPages(ctx, d.read); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 
@@ -105,7 +118,9 @@ func (d *database) touch(ctx context.Context) error {
 		"SELECT count(*) FROM (SELECT 1 FROM tasks INDEXED BY by_worktree ORDER BY worktree DESC LIMIT 1)",
 		"SELECT count(*) FROM (SELECT 1 FROM tasks INDEXED BY by_parent ORDER BY parent DESC LIMIT 1)",
 		"SELECT count(*) FROM tasks INDEXED BY open_tasks WHERE state IN ('pending', 'running')",
-		"SELECT count(*) FROM tasks INDEXED BY untold WHERE told = 0",
+		"SELECT count(*) FROM tasks INDEXED BY untold_by_owner WHERE told = 0",
+		"SELECT count(*) FROM (SELECT 1 FROM tasks INDEXED BY by_root WHERE root <> '' ORDER BY root DESC LIMIT 1)",
+		"SELECT count(*) FROM (SELECT * FROM past ORDER BY seq DESC LIMIT 1)",
 	} {
 		var v any
 		if err := d.conn.QueryRowContext(ctx, query).Scan(&v); err != nil {
@@ -143,9 +158,41 @@ func (d *database) exec(ctx context.Context, query string, args ...any) (sql.Res
 	return s.ExecContext(ctx, args...)
 }
 
+// query reads. The statement is prepared once per connection.
+func (d *database) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	s, err := d.readStmt(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		return d.read.QueryContext(ctx, query, args...)
+	}
+	return s.QueryContext(ctx, args...)
+}
+
+// readStmt returns nil if enough statements are prepared already.
+func (d *database) readStmt(ctx context.Context, query string) (*sql.Stmt, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.readStmts[query]; s != nil || len(d.readStmts) >= maxStmts {
+		return s, nil
+	}
+	s, err := d.read.PrepareContext(ctx, query)
+	if err == nil {
+		d.readStmts[query] = s
+	}
+	return s, err
+}
+
 // close gives the connections back; the last one of all processes to close
 // empties the write-ahead log into the database.
 func (d *database) close() {
+	for _, s := range d.readStmts {
+		_ = s.Close()
+	}
+	if d.pages != nil {
+		d.pages.close()
+	}
 	if d.read != nil {
 		_ = d.read.Close()
 	}

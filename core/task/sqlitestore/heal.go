@@ -146,16 +146,21 @@ func (d *database) copyTasks(ctx context.Context, from *sql.DB, order string, at
 	for {
 		var batch []row
 		var seqs []int64
-		rows, err := from.QueryContext(ctx, "SELECT seq, head FROM tasks NOT INDEXED "+order, *at)
+		rows, err := from.QueryContext(ctx, selectHead+" NOT INDEXED "+order, *at)
 		if err != nil {
 			return n, err
 		}
 		for len(batch) < salvageBatch && rows.Next() {
-			seq, r, err := scan(rows, false)
+			var f fields
+			if f.scan(rows) != nil {
+				continue
+			}
+			r, err := f.row()
 			if err != nil {
 				continue // one unreadable row
 			}
-			batch, seqs, *at = append(batch, r), append(seqs, seq), seq
+			*at = f.seq.Int64
+			batch, seqs = append(batch, r), append(seqs, *at)
 		}
 		stopped := rows.Err()
 		_ = rows.Close()
@@ -170,6 +175,10 @@ func (d *database) copyTasks(ctx context.Context, from *sql.DB, order string, at
 			// A text that cannot be read is lost, its task is not.
 			_ = from.QueryRowContext(ctx, "SELECT body FROM prompts WHERE seq = ?", seqs[i]).Scan(&r.Prompt)
 			_ = from.QueryRowContext(ctx, "SELECT body FROM results WHERE seq = ?", seqs[i]).Scan(&r.Result)
+			var past []byte
+			if from.QueryRowContext(ctx, selectPast+"?", seqs[i]).Scan(&past) == nil {
+				r.Past, _ = decodePast(past)
+			}
 			err := d.insert(ctx, r, seqs[i])
 			if _, known := errors.AsType[refusal](err); known {
 				continue

@@ -15,10 +15,11 @@ const applicationID = 0x6f637363
 // the database open goes on working.
 //
 // A task is one row: columns for what is asked for, and in head the whole of it
-// as JSON but for the prompt and the result, so that new fields need no step.
-// Those two have tables of their own, which keeps the rows of a list small and
-// a state change from rewriting them. seq is the order of creation. counts is
-// kept by triggers: a list shows totals of everything without reading it.
+// as JSON but for its texts, so that new fields need no step. The texts (prompt,
+// result, and the attempts before the present one) have tables of their own,
+// which keeps the rows of a list small and a state change from rewriting them.
+// seq is the order of creation. counts is kept by triggers: a list shows totals
+// of everything without reading it.
 func migrations() []string {
 	return []string{`
 CREATE TABLE tasks (
@@ -26,24 +27,42 @@ CREATE TABLE tasks (
 	id       TEXT NOT NULL UNIQUE,
 	worktree TEXT NOT NULL,
 	parent   TEXT NOT NULL,
+	root     TEXT NOT NULL,
 	session  TEXT NOT NULL,
 	grp      TEXT NOT NULL,
 	owner    TEXT NOT NULL,
 	state    TEXT NOT NULL,
 	attempt  INTEGER NOT NULL,
 	told     INTEGER NOT NULL,
+	stop     TEXT NOT NULL,
 	created  INTEGER NOT NULL, -- Unix milliseconds
 	ended    INTEGER NOT NULL, -- 0 while open
+	-- what it has used: tokens, and US dollars
+	input       INTEGER NOT NULL,
+	output      INTEGER NOT NULL,
+	reasoning   INTEGER NOT NULL,
+	cache_read  INTEGER NOT NULL,
+	cache_write INTEGER NOT NULL,
+	cost        REAL NOT NULL,
 	head     TEXT NOT NULL
 );
 CREATE INDEX by_worktree ON tasks (worktree, state);
-CREATE INDEX by_parent   ON tasks (parent, worktree, state);
+CREATE INDEX by_parent   ON tasks (parent, state);
+CREATE INDEX by_root     ON tasks (root, state) WHERE root <> '';
+CREATE INDEX by_group    ON tasks (grp, state) WHERE grp <> '';
 CREATE INDEX by_session  ON tasks (session) WHERE session <> '';
-CREATE INDEX by_group    ON tasks (grp, worktree, state) WHERE grp <> '';
 CREATE INDEX open_tasks  ON tasks (owner) WHERE state IN ('pending', 'running');
-CREATE INDEX untold      ON tasks (worktree) WHERE told = 0;
+CREATE INDEX untold_by_owner  ON tasks (owner) WHERE told = 0;
+CREATE INDEX untold_by_parent ON tasks (parent) WHERE told = 0;
+CREATE INDEX stops       ON tasks (owner, state) WHERE stop <> '';
 CREATE TABLE prompts (seq INTEGER PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE results (seq INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE past (
+	seq  INTEGER NOT NULL,
+	n    INTEGER NOT NULL, -- 0 is the oldest
+	body TEXT NOT NULL,    -- an attempt as JSON
+	PRIMARY KEY (seq, n)
+) WITHOUT ROWID;
 CREATE TABLE counts (
 	worktree TEXT NOT NULL,
 	state    TEXT NOT NULL,
@@ -63,6 +82,7 @@ CREATE TRIGGER gone AFTER DELETE ON tasks BEGIN
 	DELETE FROM counts WHERE worktree = old.worktree AND state = old.state AND n = 0;
 	DELETE FROM prompts WHERE seq = old.seq;
 	DELETE FROM results WHERE seq = old.seq;
+	DELETE FROM past WHERE seq = old.seq;
 END;
 `}
 }

@@ -2,13 +2,14 @@ package sqlitestore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -16,9 +17,14 @@ import (
 // maxOwner keeps the names of lock files within what file systems take.
 const maxOwner = 80
 
+// claimWait is how long Claim waits for a process that is being killed to let
+// go: its locks may outlive its pipes by a moment.
+const claimWait = 50 * time.Millisecond
+
 // Claim makes this process the living proof of an owner until release is called
 // or the process ends, however it does; a process that is merely suspended goes
-// on to own. ErrOwned if another process has the claim, or this one has already.
+// on to own. ErrOwned, after 50 ms, if another process has the claim, or this
+// one has already: the caller may try again.
 //
 // Who wants to end the tasks of an owner that DeadOwners lists claims it first:
 // then its owner cannot come back meanwhile.
@@ -26,21 +32,51 @@ func (s *Store) Claim(owner string) (release func(), err error) {
 	if owner == "" || len(owner) > maxOwner {
 		return nil, fmt.Errorf("claiming owner %q: its length must be 1 to %d", owner, maxOwner)
 	}
-	var lock *flock.Flock
-	err = s.locked(context.Background(), func() (err error) {
-		if err := os.MkdirAll(s.owners, 0o700); err != nil {
+	for start := time.Now(); ; pause(time.Millisecond) {
+		var lock *flock.Flock
+		err := s.locked(context.Background(), func() (err error) {
+			if err := os.MkdirAll(s.owners, 0o700); err != nil {
+				return err
+			}
+			lock, err = tryOwner(s.ownerLock(owner))
 			return err
+		})
+		if err == nil && lock == nil && time.Since(start) < claimWait {
+			continue
 		}
-		lock, err = tryOwner(s.ownerLock(owner))
-		return err
-	})
-	if err == nil && lock == nil {
-		err = ErrOwned
+		if err == nil && lock == nil {
+			err = ErrOwned
+		}
+		if err != nil {
+			return nil, fmt.Errorf("claiming owner %q: %w", owner, err)
+		}
+		return sync.OnceFunc(func() { dropOwner(lock) }), nil
 	}
+}
+
+// Alive reports whether some process, which may be this one, claims the owner.
+// It costs microseconds: one attempt at one lock, which disturbs nobody.
+func (s *Store) Alive(owner string) (bool, error) {
+	if owner == "" || len(owner) > maxOwner {
+		return false, nil // nobody can claim it
+	}
+	alive, err := probe(s.ownerLock(owner))
 	if err != nil {
-		return nil, fmt.Errorf("claiming owner %q: %w", owner, err)
+		return false, fmt.Errorf("looking for owner %q: %w", owner, err)
 	}
-	return func() { dropOwner(lock) }, nil
+	return alive, nil
+}
+
+// probe reports whether somebody holds an owner's lock alone. It shares the lock
+// for a moment, as others who look may do at the same time; Claim waits for them.
+func probe(path string) (held bool, err error) {
+	lock := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	defer release(lock)
+	free, err := lock.TryRLock()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return !free && err == nil, err
 }
 
 // DeadOwners lists the owners of open tasks whom no process claims. Tasks
@@ -48,8 +84,8 @@ func (s *Store) Claim(owner string) (release func(), err error) {
 // started again by the same host shows up here until it has claimed again.
 func (s *Store) DeadOwners(ctx context.Context) (dead []string, err error) {
 	var owners []string
-	err = s.reading(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, "SELECT DISTINCT owner FROM tasks INDEXED BY open_tasks WHERE "+openStates+" AND owner <> ''")
+	err = s.reading(ctx, func(ctx context.Context, d *database) error {
+		rows, err := d.query(ctx, "SELECT DISTINCT owner FROM tasks INDEXED BY open_tasks WHERE "+openStates+" AND owner <> ''")
 		if err != nil {
 			return err
 		}
@@ -92,14 +128,14 @@ func (s *Store) sweep() (held map[string]bool, err error) {
 	held = map[string]bool{}
 	for _, entry := range entries {
 		path := filepath.Join(s.owners, entry.Name())
-		lock, lockErr := tryOwner(path)
-		switch {
-		case lockErr != nil:
-			return nil, lockErr
-		case lock == nil:
+		alive, probeErr := probe(path)
+		if probeErr != nil {
+			return nil, probeErr
+		}
+		if alive {
 			held[path] = true
-		default:
-			dropOwner(lock)
+		} else {
+			_ = os.Remove(path)
 		}
 	}
 	return held, err

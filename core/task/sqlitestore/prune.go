@@ -2,7 +2,6 @@ package sqlitestore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"time"
@@ -18,12 +17,15 @@ const pruneBatch = 100
 
 const ended = "state NOT IN ('pending', 'running')"
 
+// settled is an ended task that nobody waits for any more.
+const settled = ended + " AND (told = 1 OR head ->> '$.Wake' = 'none')"
+
 // Prune deletes the tasks that ended longer than olderThan ago and whose parent
-// was told, and returns how many. Open and untold ones stay however old.
+// was told, or is not to be, and returns how many. Others stay however old.
 func (s *Store) Prune(ctx context.Context, olderThan time.Duration) (int, error) {
 	f := &filter{}
-	f.and("told = 1 AND "+ended+" AND CASE ended WHEN 0 THEN created ELSE ended END < ?", time.Now().Add(-olderThan).UnixMilli())
-	n, err := s.sweepTasks(ctx, f, "DELETE FROM tasks WHERE seq = ? AND told = 1 AND "+ended)
+	f.and("CASE ended WHEN 0 THEN created ELSE ended END < ? AND "+settled, time.Now().Add(-olderThan).UnixMilli())
+	n, err := s.sweepTasks(ctx, f, "DELETE FROM tasks WHERE seq = ? AND "+settled)
 	if err != nil {
 		return n, fmt.Errorf("deleting old tasks: %w", err)
 	}
@@ -32,7 +34,7 @@ func (s *Store) Prune(ctx context.Context, olderThan time.Duration) (int, error)
 
 // Forget erases what the ended tasks that match q contain, and returns how many
 // there were: with rows the tasks themselves, without only prompts and results,
-// for which Erased then stands. q.Limit is ignored. A query without any filter
+// those of earlier attempts too, for which Erased then stands. q.Limit is ignored. A query without any filter
 // also deletes the damaged files that were set aside. What it erases is
 // overwritten in the database and gone from its log when it returns; an error
 // with ErrBusy after the erasing means that the log could not be emptied yet.
@@ -41,8 +43,12 @@ func (s *Store) Forget(ctx context.Context, q task.Query, rows bool) (int, error
 	f.and(ended)
 	commands := []string{"DELETE FROM tasks WHERE seq = ? AND " + ended}
 	if !rows {
-		erase := " SET body = '" + Erased + "' WHERE seq = ? AND body <> '' AND seq IN (SELECT t.seq FROM tasks t WHERE t." + ended + ")"
-		commands = []string{"UPDATE prompts" + erase, "UPDATE results" + erase}
+		const of = " WHERE seq = ? AND seq IN (SELECT t.seq FROM tasks t WHERE t." + ended + ") AND "
+		const erased = " SET body = '" + Erased + "'" + of + "body <> ''"
+		commands = []string{
+			"UPDATE prompts" + erased, "UPDATE results" + erased,
+			"UPDATE past SET body = json_set(body, '$.Result', '" + Erased + "')" + of + "body ->> '$.Result' <> ''",
+		}
 	}
 	n, err := s.sweepTasks(ctx, f, commands...)
 	if err == nil && plain(q) && q.Worktree == "" && len(q.States) == 0 {
@@ -65,9 +71,9 @@ func (s *Store) sweepTasks(ctx context.Context, f *filter, commands ...string) (
 	last := int64(-1)
 	for {
 		var seqs []int64
-		if err := s.reading(ctx, func(tx *sql.Tx) error {
+		if err := s.reading(ctx, func(ctx context.Context, d *database) error {
 			seqs = nil
-			rows, err := tx.QueryContext(ctx, query, append(slices.Clip(f.args), last, pruneBatch)...)
+			rows, err := d.read.QueryContext(ctx, query, append(slices.Clip(f.args), last, pruneBatch)...)
 			if err != nil {
 				return err
 			}

@@ -1,25 +1,17 @@
 package sqlitestore
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
-
-// A row is a task and what a newer release has stored with it: two releases may
-// share the database, and the older one must not drop the other's fields.
-type row struct {
-	task.Task
-	extra map[string]json.RawMessage
-}
 
 // A column is a field of a task that queries ask for.
 type column struct {
@@ -32,6 +24,7 @@ func columns() []column {
 	return []column{
 		{"id", func(t *task.Task) any { return string(t.ID) }},
 		{"worktree", func(t *task.Task) any { return t.Worktree }},
+		{"root", func(t *task.Task) any { return t.Root }},
 		{"parent", func(t *task.Task) any { return t.Parent }},
 		{"session", func(t *task.Task) any { return t.Session }},
 		{"grp", func(t *task.Task) any { return t.Group }},
@@ -39,8 +32,15 @@ func columns() []column {
 		{"state", func(t *task.Task) any { return string(t.State) }},
 		{"attempt", func(t *task.Task) any { return int64(t.Attempt) }},
 		{"told", func(t *task.Task) any { return t.Told }},
+		{"stop", func(t *task.Task) any { return t.Stop }},
 		{"created", func(t *task.Task) any { return millis(t.Created) }},
 		{"ended", func(t *task.Task) any { return millis(t.Ended) }},
+		{"input", func(t *task.Task) any { return t.Usage.Input }},
+		{"output", func(t *task.Task) any { return t.Usage.Output }},
+		{"reasoning", func(t *task.Task) any { return t.Usage.Reasoning }},
+		{"cache_read", func(t *task.Task) any { return t.Usage.CacheRead }},
+		{"cache_write", func(t *task.Task) any { return t.Usage.CacheWrite }},
+		{"cost", func(t *task.Task) any { return t.Usage.Cost }},
 	}
 }
 
@@ -49,45 +49,6 @@ func millis(t time.Time) int64 {
 		return 0
 	}
 	return t.UnixMilli()
-}
-
-// encode is the JSON of a task without its texts.
-func (r row) encode() (string, error) {
-	r.Prompt, r.Result = "", ""
-	b, err := json.Marshal(r.Task)
-	if err != nil || len(r.extra) == 0 {
-		return string(b), err
-	}
-	all := maps.Clone(r.extra)
-	if err := json.Unmarshal(b, &all); err != nil {
-		return "", err
-	}
-	b, err = json.Marshal(all)
-	return string(b), err
-}
-
-// decode is the other way.
-func decode(head []byte) (row, error) {
-	var r row
-	strict := json.NewDecoder(bytes.NewReader(head))
-	strict.DisallowUnknownFields()
-	if strict.Decode(&r.Task) == nil {
-		return r, nil
-	}
-	r = row{}
-	if err := json.Unmarshal(head, &r.Task); err != nil {
-		return row{}, fmt.Errorf("unreadable task: %w", err)
-	}
-	known := map[string]json.RawMessage{}
-	b, err := json.Marshal(task.Task{})
-	if err == nil {
-		err = json.Unmarshal(b, &known)
-	}
-	if err == nil {
-		err = json.Unmarshal(head, &r.extra)
-	}
-	maps.DeleteFunc(r.extra, func(name string, _ json.RawMessage) bool { return known[name] != nil })
-	return r, err
 }
 
 // insert stores a new task, at the place seq of the order or, if that is nil, as
@@ -116,7 +77,8 @@ func (d *database) insert(ctx context.Context, r row, seq any) error {
 	return d.texts(ctx, at, task.Task{}, r.Task)
 }
 
-// texts stores the prompt and the result where they differ from what was.
+// texts stores the prompt, the result and the past attempts where they differ
+// from what was.
 func (d *database) texts(ctx context.Context, seq int64, was, is task.Task) error {
 	for _, text := range []struct{ table, was, is string }{{"prompts", was.Prompt, is.Prompt}, {"results", was.Result, is.Result}} {
 		if text.was == text.is {
@@ -125,6 +87,22 @@ func (d *database) texts(ctx context.Context, seq int64, was, is task.Task) erro
 		if _, err := d.exec(ctx, "INSERT OR REPLACE INTO "+text.table+" (seq, body) VALUES (?, ?)", seq, text.is); err != nil {
 			return err
 		}
+	}
+	for n, attempt := range is.Past {
+		if n < len(was.Past) && was.Past[n] == attempt {
+			continue
+		}
+		body, err := encodeAttempt(attempt)
+		if err != nil {
+			return refusal{err}
+		}
+		if _, err := d.exec(ctx, "INSERT OR REPLACE INTO past (seq, n, body) VALUES (?, ?, ?)", seq, n, body); err != nil {
+			return err
+		}
+	}
+	if len(is.Past) < len(was.Past) {
+		_, err := d.exec(ctx, "DELETE FROM past WHERE seq = ? AND n >= ?", seq, len(is.Past))
+		return err
 	}
 	return nil
 }
@@ -136,7 +114,7 @@ func (d *database) change(ctx context.Context, id task.ID, at task.Fence, change
 	if err != nil {
 		return task.Task{}, err
 	}
-	seq, was, err := scan(s.QueryRowContext(ctx, string(id)), true)
+	seq, was, err := one(s.QueryContext(ctx, string(id)))
 	if errors.Is(err, sql.ErrNoRows) {
 		return task.Task{}, refusal{fmt.Errorf("%s: %w", id, task.ErrNotFound)}
 	} else if err != nil {
@@ -145,10 +123,13 @@ func (d *database) change(ctx context.Context, id task.ID, at task.Fence, change
 	if was.Fence() != at {
 		return was.Task, refusal{fmt.Errorf("%s: %w", id, task.ErrStale)}
 	}
-	next, err := task.Apply(was.Task, change)
+	before := was.Task
+	before.Past = slices.Clone(was.Past) // change may write into it
+	next, err := task.Apply(before, change)
 	if err != nil {
 		return was.Task, refusal{err}
 	}
+	next.Past = slices.Clone(next.Past) // the caller may keep what it gave
 	is := row{next, was.extra}
 	head, err := is.encode()
 	if err != nil {
@@ -169,32 +150,61 @@ func (d *database) change(ctx context.Context, id task.ID, at task.Fence, change
 }
 
 const (
-	selectHead = "SELECT t.seq, t.head FROM tasks t"
-	selectFull = "SELECT t.seq, t.head, coalesce(p.body, ''), coalesce(r.body, '') FROM tasks t" +
+	selectHead = "SELECT t.seq, t.head, NULL, NULL, NULL FROM tasks t"
+	selectFull = "SELECT t.seq, t.head, p.body, r.body, " +
+		"(" + selectPast + "t.seq) FROM tasks t" +
 		" LEFT JOIN prompts p ON p.seq = t.seq LEFT JOIN results r ON r.seq = t.seq"
-	selectOne = selectFull + " WHERE t.id = ?"
+	selectPast = "SELECT nullif(json_group_array(json(body) ORDER BY n), '[]') FROM past WHERE seq = "
+	selectOne  = selectFull + " WHERE t.id = ?"
 )
 
-// scan reads a row of selectHead or, with texts, of selectFull.
-func scan(from interface{ Scan(...any) error }, texts bool) (seq int64, r row, err error) {
-	var head sql.RawBytes
-	var prompt, result string
-	into := []any{&seq, &head}
-	if texts {
-		into = append(into, &prompt, &result)
+// fields is a row of selectHead or selectFull as it comes from the driver; its
+// memory is the driver's until the next row.
+type fields struct {
+	seq                        sql.NullInt64
+	head, prompt, result, past sql.RawBytes
+}
+
+func (f *fields) scan(rows *sql.Rows) error {
+	return rows.Scan(&f.seq, &f.head, &f.prompt, &f.result, &f.past)
+}
+
+// task is for those who do not write it back.
+func (f *fields) task() (t task.Task, err error) {
+	if err = decodeHead(f.head, &t); err == nil {
+		err = f.texts(&t)
 	}
-	if _, one := from.(*sql.Row); one {
-		var copied []byte // a Row does not give its memory away
-		into[1] = &copied
-		err = from.Scan(into...)
-		head = copied
-	} else {
-		err = from.Scan(into...)
+	return t, err
+}
+
+func (f *fields) row() (r row, err error) {
+	if r, err = decode(f.head); err == nil {
+		err = f.texts(&r.Task)
 	}
+	return r, err
+}
+
+func (f *fields) texts(t *task.Task) (err error) {
+	t.Prompt, t.Result = string(f.prompt), string(f.result)
+	if len(f.past) > 0 {
+		t.Past, err = decodePast(f.past)
+	}
+	return err
+}
+
+// one reads the only row of an answer; sql.ErrNoRows if there is none.
+func one(rows *sql.Rows, err error) (seq int64, r row, _ error) {
 	if err != nil {
 		return 0, row{}, err
 	}
-	r, err = decode(head)
-	r.Prompt, r.Result = prompt, result
-	return seq, r, err
+	defer func() { _ = rows.Close() }()
+	if !rows.Next() {
+		return 0, row{}, cmp.Or(rows.Err(), sql.ErrNoRows)
+	}
+	var f fields
+	if err := f.scan(rows); err != nil {
+		return 0, row{}, err
+	}
+	r, err = f.row()
+	return f.seq.Int64, r, err
 }

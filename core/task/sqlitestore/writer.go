@@ -101,7 +101,7 @@ func (s *Store) serve(ctx context.Context) {
 			if len(batch) == 0 {
 				break
 			}
-			s.commit(ctx, batch)
+			s.commit(ctx, batch, batchLimit)
 		}
 	}
 }
@@ -109,12 +109,19 @@ func (s *Store) serve(ctx context.Context) {
 // take cuts the next batch off the queue: as much as fits into one transaction,
 // or one write that stands apart. The caller holds mu.
 func (s *Store) take() []*write {
-	n := 0
-	for n < len(s.queue) && n < batchLimit && !s.queue[n].apart {
-		n++
+	batch := s.together(batchLimit)
+	if len(batch) == 0 && len(s.queue) > 0 {
+		batch, s.queue = s.queue[:1:1], s.queue[1:]
 	}
-	if n == 0 && len(s.queue) > 0 {
-		n = 1
+	return batch
+}
+
+// together cuts off up to limit writes that may share a transaction. The caller
+// holds mu.
+func (s *Store) together(limit int) []*write {
+	n := 0
+	for n < len(s.queue) && n < limit && !s.queue[n].apart {
+		n++
 	}
 	batch := s.queue[:n:n]
 	s.queue = s.queue[n:]
@@ -124,20 +131,21 @@ func (s *Store) take() []*write {
 	return batch
 }
 
-// commit answers every write of a batch.
-func (s *Store) commit(ctx context.Context, batch []*write) {
+// commit answers every write of a batch, and of up to limit writes in all those
+// that join it.
+func (s *Store) commit(ctx context.Context, batch []*write, limit int) {
 	if s.db == nil || s.db.moved() {
 		s.heal(ctx, errors.New("its file was moved away or removed"))
 	}
-	answers, err := s.try(ctx, batch)
+	batch, answers, err := s.try(ctx, batch, limit)
 	if damaged(err) {
 		s.heal(ctx, err)
-		answers, err = s.try(ctx, batch)
+		batch, answers, err = s.try(ctx, batch, 0)
 	}
 	if err != nil && len(batch) > 1 && !errors.Is(err, errBegin) {
 		// One of them cannot be stored; alone each one fails for itself.
 		for _, w := range batch {
-			s.commit(ctx, []*write{w})
+			s.commit(ctx, []*write{w}, 0)
 		}
 		return
 	}
@@ -153,39 +161,55 @@ func (s *Store) commit(ctx context.Context, batch []*write) {
 // errBegin is wrapped by a transaction that did not even start.
 var errBegin = errors.New("no transaction could be started")
 
-// try runs a batch in one transaction. Without an error it is on disk.
-func (s *Store) try(ctx context.Context, batch []*write) (answers []error, err error) {
+// try runs a batch in one transaction, and with it what is queued meanwhile up
+// to limit. Without an error all that it returns is on disk.
+func (s *Store) try(ctx context.Context, batch []*write, limit int) (ran []*write, answers []error, err error) {
 	d := s.db
 	if d == nil {
-		return nil, fmt.Errorf("%w: %w", errBegin, s.broken)
+		return batch, nil, fmt.Errorf("%w: %w", errBegin, s.broken)
 	}
 	if batch[0].apart {
 		err := batch[0].do(ctx, d)
-		return []error{err}, err
+		return batch, []error{err}, err
 	}
 	if err := s.begin(ctx, d); err != nil {
-		return nil, fmt.Errorf("%w: %w", errBegin, err)
+		return batch, nil, fmt.Errorf("%w: %w", errBegin, err)
 	}
 	defer func() { s.last = time.Now() }()
-	answers = make([]error, len(batch))
-	for i, w := range batch {
-		if w.ctx.Err() != nil {
-			answers[i] = context.Cause(w.ctx) //nolint:contextcheck // the writer's own context is not the caller's: nobody waits any more
-			continue
+	for i := 0; ; i++ {
+		if i == len(batch) {
+			s.mu.Lock()
+			batch = append(batch, s.together(limit-len(batch))...)
+			s.mu.Unlock()
 		}
-		err := w.do(ctx, d)
-		if r, ok := errors.AsType[refusal](err); ok {
-			answers[i] = r.error
-		} else if err != nil {
+		if i == len(batch) {
+			break
+		}
+		answer, err := batch[i].run(ctx, d)
+		if err != nil {
 			_, _ = d.exec(ctx, "ROLLBACK") // SQLite may have done so itself
-			return nil, err
+			return batch, nil, err
 		}
+		answers = append(answers, answer)
 	}
 	if _, err := d.exec(ctx, "COMMIT"); err != nil {
 		_, _ = d.exec(ctx, "ROLLBACK")
-		return nil, err
+		return batch, nil, err
 	}
-	return answers, nil
+	return batch, answers, nil
+}
+
+// run does a write inside a transaction. answer is what its caller gets if the
+// transaction is committed, err undoes that.
+func (w *write) run(ctx context.Context, d *database) (answer, err error) {
+	if w.ctx.Err() != nil {
+		return context.Cause(w.ctx), nil //nolint:contextcheck // the writer's own context is not the caller's: nobody waits any more
+	}
+	err = w.do(ctx, d)
+	if r, ok := errors.AsType[refusal](err); ok {
+		return r.error, nil
+	}
+	return nil, err
 }
 
 const (
