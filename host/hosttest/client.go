@@ -116,7 +116,10 @@ type MessageInfo struct {
 	Agent     string        `json:"agent"`
 	Finish    string        `json:"finish"`
 	Error     *MessageError `json:"error"`
-	Time      struct {
+	Tokens    struct {
+		Input, Output int64
+	} `json:"tokens"` // assistant: of this step
+	Time struct {
 		Created   int64 `json:"created"` // Unix milliseconds
 		Completed int64 `json:"completed"`
 	} `json:"time"`

@@ -93,6 +93,8 @@ func TestServe(t *testing.T) {
 		{"metadata", testMetadata},
 		{"newest messages", testLimit},
 		{"compaction", testCompaction},
+		{"usage", testUsage},
+		{"joining", testJoining},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(deadline(t, realTimeout), t, s) })
 	}
