@@ -34,6 +34,7 @@ type Host interface {
 	Statuses(ctx context.Context, directory string) (map[string]host.Status, error)
 	Agents(ctx context.Context, directory string) ([]host.Agent, error)
 	Toast(ctx context.Context, directory string, t host.Toast) error
+	Questions(ctx context.Context, directory string) (map[string][]host.Question, error)
 	ReplyPermission(ctx context.Context, directory, session, question, response string) error
 }
 

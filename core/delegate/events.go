@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
@@ -46,8 +47,11 @@ func (e *Engine) Event(directory string, ev host.Event) {
 			r.answered(ev.Question)
 		case ev.Type == host.EventMessage && ev.Role == host.Assistant:
 			e.spendLocked(r, ev.MessageID, ev.Usage)
+			if ev.Usage.Output > 0 && r.lease != nil {
+				r.lease.Report(limit.Success) // now, not when the task ends: others may wait for its provider to work
+			}
 		case ev.Type == host.EventPart && ev.Call.ID != "":
-			e.calledLocked(r, ev.Call)
+			e.calledLocked(r, ev.MessageID, ev.Call)
 			e.editedLocked(r, ev.Call)
 		}
 	}

@@ -66,6 +66,9 @@ func (w *way) Statuses(ctx context.Context, d string) (map[string]host.Status, e
 func (w *way) Children(ctx context.Context, d, id string) ([]host.Session, error) {
 	return w.to().Children(ctx, d, id)
 }
+func (w *way) Questions(ctx context.Context, d string) (map[string][]host.Question, error) {
+	return w.to().Questions(ctx, d)
+}
 func (w *way) Agents(ctx context.Context, d string) ([]host.Agent, error) {
 	return w.to().Agents(ctx, d)
 }

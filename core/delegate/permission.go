@@ -31,6 +31,22 @@ func (r *run) answered(q host.Question) {
 	r.questions = slices.DeleteFunc(r.questions, func(open question) bool { return open.ID == q.ID })
 }
 
+// ask finds out what a session waits for, where the events may have been lost.
+func (e *Engine) ask(ctx context.Context, r *run, session string) {
+	all, err := e.host.Questions(ctx, r.directory)
+	if err != nil {
+		e.log.Debug().Err(err).Str("task", string(r.id)).Msg("open questions not readable")
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, q := range all[session] {
+		if !slices.ContainsFunc(r.questions, func(open question) bool { return open.ID == q.ID }) {
+			r.asked(q)
+		}
+	}
+}
+
 // refuseLate refuses a run's questions that have waited for limit, and returns
 // how long the next one may still wait; zero if there is none.
 func (e *Engine) refuseLate(ctx context.Context, r *run, session string, limit time.Duration) time.Duration {

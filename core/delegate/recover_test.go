@@ -261,3 +261,21 @@ func TestASyncCallThatTheCrashCutOffIsToldLater(t *testing.T) {
 		}
 	})
 }
+
+func TestAQuestionAskedWhileTheSidecarWasDeadIsRefused(t *testing.T) {
+	play(t, 2, child(fake.Reply{ToolFor: 6 * time.Minute, Text: "done without"}), func(t *testing.T, r *rig) {
+		id := r.launch("1")
+		r.sleep(time.Second)
+		r.kill()
+		r.host.Ask(r.get(id).Session, host.Question{ID: "per_1", Permission: "bash", Patterns: []string{"rm *"}})
+		r.start("host-1")
+		r.sleep(time.Second)
+		if _, asks := r.standing(id); asks != "bash rm *" {
+			t.Errorf("it shows as asking for %q", asks)
+		}
+		r.wait(id)
+		if n := r.host.Calls("ReplyPermission:reject"); n != 1 {
+			t.Errorf("refused %d times", n)
+		}
+	})
+}

@@ -214,8 +214,9 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 		// Aborted in case it arrives late.
 		return outcome{state: task.Failed, reason: fmt.Sprintf("OpenCode did not take the prompt: %v", err), err: err, stop: true}
 	}
-	if adopted {
-		r.hint() // it may have ended already
+	if adopted { // it may have ended, or asked, while nobody listened
+		e.ask(ctx, r, t.Session)
+		r.hint()
 	}
 	return e.supervise(ctx, r, t)
 }

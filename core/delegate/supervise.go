@@ -134,6 +134,9 @@ func (w *watchman) look(ctx context.Context, silent bool) (outcome, time.Duratio
 		w.size = v.size
 		w.sign(w.run)
 	}
+	if silent && v.toolRunning {
+		w.ask(ctx, w.run, w.task.Session)
+	}
 	if silent && !v.toolRunning && w.run.quietFor() >= w.settings.Silence {
 		return outcome{state: task.Timeout, reason: fmt.Sprintf("it gave no sign of life for %s", w.settings.Silence), text: v.text, stop: true}, 0
 	}

@@ -117,16 +117,17 @@ func (e *Engine) account(r *run, messages []host.Message, messageID string) {
 	}
 }
 
-// called takes note of a tool call and condemns a run that makes too many of
-// them, or the same again and again.
-func (e *Engine) calledLocked(r *run, call host.ToolCall) {
-	if call.Status == "pending" || call.ID == "" || r.seen[call.ID] {
+// calledLocked takes note of a tool call in a message and condemns a run that
+// makes too many of them, or the same again and again.
+func (e *Engine) calledLocked(r *run, message string, call host.ToolCall) {
+	id := message + " " + call.ID // providers may count their calls anew in each step
+	if call.Status == "pending" || r.seen[id] {
 		return
 	}
 	if r.seen == nil {
 		r.seen = map[string]bool{}
 	}
-	r.seen[call.ID] = true
+	r.seen[id] = true
 	if made := call.Tool + " " + call.Input; made == r.made {
 		r.repeats++
 	} else {

@@ -113,6 +113,20 @@ func (c *Client) Log(ctx context.Context, directory, level, text string) error {
 	return err
 }
 
+// Questions lists the questions for permission that nobody has answered, by
+// session.
+func (c *Client) Questions(ctx context.Context, directory string) (map[string][]host.Question, error) {
+	list, err := invoke(ctx, c, wire.HostPermissionList, directory, readDeadline, whole)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]host.Question{}
+	for _, q := range list {
+		out[q.SessionID] = append(out[q.SessionID], host.Question{ID: q.ID, Permission: q.Permission, Patterns: q.Patterns})
+	}
+	return out, nil
+}
+
 // ReplyPermission answers a permission question of a session with once, always
 // or reject.
 func (c *Client) ReplyPermission(ctx context.Context, directory, sessionID, permissionID, response string) error {

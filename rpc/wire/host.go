@@ -202,6 +202,14 @@ type AgentInfo struct {
 	Permission []PermissionRule `json:"permission,omitempty" doc:"later rules win"`
 }
 
+// PermissionQuestion is a question that a tool call of a session waits for.
+type PermissionQuestion struct {
+	ID         string   `json:"id"`
+	SessionID  string   `json:"sessionID"`
+	Permission string   `json:"permission"`
+	Patterns   []string `json:"patterns,omitempty"`
+}
+
 // PermissionReplyParams answers a permission question of a session.
 type PermissionReplyParams struct {
 	Workspace string              `json:"workspace"`

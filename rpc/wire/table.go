@@ -65,6 +65,8 @@ var (
 		"Deletes a session and its children.", toHost)
 	HostAgents = call[WorkspaceParams, []AgentInfo]("host/app.agents",
 		"Lists the agents of the workspace.", toHost)
+	HostPermissionList = call[WorkspaceParams, []PermissionQuestion]("host/permission.list",
+		"Lists the permission questions that nobody has answered.", toHost)
 	HostPermissionReply = call[PermissionReplyParams, bool]("host/permission.reply",
 		"Answers a permission question.", toHost)
 	HostToolAsk = call[ToolAskParams, Empty]("host/tool.ask",
@@ -86,7 +88,7 @@ func Methods() []Method {
 		HostSessionCreate.Method, HostSessionGet.Method, HostSessionChildren.Method,
 		HostSessionPromptAsync.Method, HostSessionAbort.Method, HostSessionMessages.Method,
 		HostSessionStatus.Method, HostSessionTodo.Method, HostSessionDelete.Method,
-		HostAgents.Method, HostPermissionReply.Method, HostToolAsk.Method,
+		HostAgents.Method, HostPermissionList.Method, HostPermissionReply.Method, HostToolAsk.Method,
 		HostToast.Method, HostLog.Method,
 	}
 }

@@ -32,5 +32,6 @@ export function client(idle: (sessionID: string) => void): Client {
     app: { agents: answer(() => [{ name: "general", mode: "subagent" }]), log: answer(() => true) },
     tui: { showToast: answer(() => true) },
     postSessionIdPermissionsPermissionId: answer(() => true),
+    _client: { get: answer(() => []) },
   };
 }

@@ -1,7 +1,7 @@
 // Calls of the sidecar to OpenCode. Path, query and body have the shape of OpenCode's API and are passed on as they are.
 import type { HostRequests, MessageWithParts, SessionMessagesParams, ToolAskParams } from "./generated/wire.js";
 import { RpcError, type Serve } from "./peer.js";
-import { AGENT, MESSAGE, pick, SESSION, type Shapes } from "./slim.js";
+import { AGENT, MESSAGE, pick, QUESTION, SESSION, type Shapes } from "./slim.js";
 
 /** What OpenCode's client answers; it does not throw by default. */
 type Answer = { data?: unknown; error?: unknown; response?: { status: number } };
@@ -14,6 +14,7 @@ export interface Client {
   app: Record<"agents" | "log", Endpoint>;
   tui: Record<"showToast", Endpoint>;
   postSessionIdPermissionsPermissionId: Endpoint;
+  _client: Record<"get", Endpoint>; // for what the client has no method for
 }
 
 /** Asks OpenCode's permission rules on behalf of one tool call. */
@@ -30,6 +31,7 @@ const TABLE: Record<Exclude<keyof HostRequests, "host/tool.ask">, (client: Clien
   "host/session.todo": ({ session }, options) => session.todo(options),
   "host/session.delete": ({ session }, options) => session.delete(options),
   "host/app.agents": ({ app }, options) => app.agents(options).then(only(AGENT)),
+  "host/permission.list": ({ _client }, options) => _client.get({ ...options, url: "/permission" }).then(only(QUESTION)),
   "host/permission.reply": (client, options) => client.postSessionIdPermissionsPermissionId(options),
   "host/toast": ({ tui }, options) => tui.showToast(options),
   "host/log": ({ app }, options) => app.log(options),

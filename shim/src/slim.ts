@@ -1,7 +1,7 @@
 // What of OpenCode's objects crosses to the sidecar: the fields of the wire types. The rest can be
 // megabytes: what tools have printed and attached, the diffs of a turn, the prompts of agents.
 import { createHash } from "node:crypto";
-import type { AgentInfo, MessageError, MessageInfo, MessagePart, MessageWithParts, ModelRef, SessionInfo, TokenCounts } from "./generated/wire.js";
+import type { AgentInfo, MessageError, MessageInfo, MessagePart, MessageWithParts, ModelRef, PermissionQuestion, SessionInfo, TokenCounts } from "./generated/wire.js";
 
 /** Every field of T, so that none can be forgotten: `true` keeps a scalar only. A list has the shape of its elements. */
 type Shape<T> = T extends (infer E)[] ? Shape<E> : T extends object ? { [K in keyof T]-?: Shape<Exclude<T[K], undefined>> } : true | "whole";
@@ -20,6 +20,7 @@ const permission = { permission: true, pattern: true, action: true } as const;
 export const AGENT: Shape<AgentInfo> = { name: true, description: true, mode: true, hidden: true, model, permission };
 export const EVENT = { info, error, part: { ...part, sessionID: true, state: { status: true, input: "brief", metadata } } } as const;
 export const MESSAGE: Shape<MessageWithParts> = { info, parts: part };
+export const QUESTION: Shape<PermissionQuestion> = { id: true, sessionID: true, permission: true, patterns: true };
 export const SESSION: Shape<SessionInfo> = { id: true, parentID: true, title: true, directory: true, agent: true, permission, metadata: "whole" };
 
 /** Copies what the shape names; of a list, from each element. */

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"syscall"
 	"testing"
 
 	"github.com/opencode-sidecar/opencode-sidecar/host/hosttest"
@@ -36,5 +37,18 @@ func TestQuestionsForPermission(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.contains("the wake", s.told(session, 1), "[DONE]", "read it")
+	})
+	t.Run("the sidecar dies meanwhile", func(t *testing.T) {
+		s := s.in(t)
+		session := s.session()
+		after := s.events.Len()
+		s.prompt(session, Delegate(true, script...), "@say launched")
+		if _, err := s.events.Wait(deadline(t, limit), after, hosttest.OfType("permission.asked")); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(s.sidecar(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		s.contains("the wake", s.told(session, 1), "[ERROR]", "nobody answered its question for permission (external_directory")
 	})
 }

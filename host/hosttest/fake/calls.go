@@ -145,8 +145,36 @@ func (o *OpenCode) ReplyPermission(ctx context.Context, directory, session, ques
 	if err := o.enter(ctx, "ReplyPermission:"+response); err != nil {
 		return err
 	}
+	o.mu.Lock()
+	o.questions[session] = slices.DeleteFunc(o.questions[session], func(q host.Question) bool { return q.ID == question })
+	o.mu.Unlock()
 	o.emit(directory, host.Event{Type: host.EventReplied, Session: session, Question: host.Question{ID: question}})
 	return nil
+}
+
+// Ask has a session wait for a permission.
+func (o *OpenCode) Ask(id string, q host.Question) {
+	o.mu.Lock()
+	o.questions[id] = append(o.questions[id], q)
+	directory := o.sessions[id].directory
+	o.mu.Unlock()
+	o.emit(directory, host.Event{Type: host.EventPermission, Session: id, Question: q})
+}
+
+// Questions implements delegate.Host.
+func (o *OpenCode) Questions(ctx context.Context, directory string) (map[string][]host.Question, error) {
+	if err := o.enter(ctx, "Questions"); err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	out := map[string][]host.Question{}
+	for session, open := range o.questions {
+		if len(open) > 0 {
+			out[session] = slices.Clone(open)
+		}
+	}
+	return out, nil
 }
 
 // Children implements delegate.Host.

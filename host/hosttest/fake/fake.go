@@ -49,18 +49,19 @@ type OpenCode struct {
 	// Known lists the agents.
 	Known []host.Agent
 
-	mu       sync.Mutex
-	sessions map[string]*session
-	busy     map[string]*session
-	turning  map[string]*session // those with a turn, also deleted ones
-	calls    map[string]int
-	inFlight int
-	highest  int
-	next     int
-	toasts   []host.Toast
-	fault    func(ctx context.Context, call string) error
-	owner    map[string]string // message id → session
-	wg       sync.WaitGroup
+	mu        sync.Mutex
+	sessions  map[string]*session
+	busy      map[string]*session
+	turning   map[string]*session // those with a turn, also deleted ones
+	calls     map[string]int
+	inFlight  int
+	highest   int
+	next      int
+	toasts    []host.Toast
+	questions map[string][]host.Question // by session
+	fault     func(ctx context.Context, call string) error
+	owner     map[string]string // message id → session
+	wg        sync.WaitGroup
 }
 
 type session struct {
@@ -77,7 +78,7 @@ func New(answer func(host.Prompt, host.Session) Reply) *OpenCode {
 	return &OpenCode{
 		Answer:   answer,
 		Known:    []host.Agent{{Name: "general", Mode: "subagent"}, {Name: "explore", Mode: "subagent"}, {Name: "title", Mode: "primary", Hidden: true}},
-		sessions: map[string]*session{}, busy: map[string]*session{}, turning: map[string]*session{}, calls: map[string]int{}, owner: map[string]string{},
+		sessions: map[string]*session{}, busy: map[string]*session{}, turning: map[string]*session{}, calls: map[string]int{}, owner: map[string]string{}, questions: map[string][]host.Question{},
 	}
 }
 

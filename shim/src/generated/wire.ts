@@ -167,6 +167,13 @@ export interface ModelRef {
   variant?: string;
 }
 
+export interface PermissionQuestion {
+  id: string;
+  sessionID: string;
+  permission: string;
+  patterns?: string[];
+}
+
 export interface PermissionReplyBody {
   /** once | always | reject */
   response: string;
@@ -524,6 +531,8 @@ export interface HostRequests {
   "host/session.delete": { params: SessionPathParams; result: boolean };
   /** Lists the agents of the workspace. */
   "host/app.agents": { params: WorkspaceParams; result: AgentInfo[] };
+  /** Lists the permission questions that nobody has answered. */
+  "host/permission.list": { params: WorkspaceParams; result: PermissionQuestion[] };
   /** Answers a permission question. */
   "host/permission.reply": { params: PermissionReplyParams; result: boolean };
   /** Asks OpenCode's permission rules, and the user if they say so, on behalf of a running tool call. */
