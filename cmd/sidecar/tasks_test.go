@@ -304,11 +304,21 @@ func TestTasksCancelThatNobodyHears(t *testing.T) {
 			t.Errorf("stored is %+v", got)
 		}
 	}
-	interrupted, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer stop()
-	_, out, _ := d.run(interrupted, tasksCommand, "cancel", "task_00000003")
-	if want := "task_00000003 was not waited for any longer; the request to stop it stands.\n"; out != want {
-		t.Errorf("after Ctrl-C: %q", out)
+	if _, err := d.store.Update(t.Context(), "task_00000003", d.get("task_00000003").Fence(), func(t *task.Task) { t.Stop = "" }); err != nil {
+		t.Fatal(err)
+	}
+	ctx, ctrlC := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for d.get("task_00000003").Stop == "" && t.Context().Err() == nil {
+			<-time.After(time.Millisecond)
+		}
+		ctrlC()
+	})
+	code, out, _ := d.run(ctx, tasksCommand, "cancel", "task_00000003")
+	if want := "task_00000003 was not waited for any longer; the request to stop it stands.\n"; out != want || code != 1 {
+		t.Errorf("after Ctrl-C: code %d, %q", code, out)
 	}
 }
 
@@ -367,11 +377,26 @@ func TestTasksFollow(t *testing.T) {
 
 func TestTasksFollowEndsWithCtrlC(t *testing.T) {
 	d := sit(t, someTasks())
-	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer stop()
-	code, out, errs := d.run(ctx, tasksCommand, "follow", "task_00000003")
-	if code != 0 || strings.Count(out, "\n") != 1 || errs != "" {
-		t.Errorf("code %d, %q, %q", code, out, errs)
+	ctx, ctrlC := context.WithCancel(t.Context())
+	defer ctrlC()
+	out := newLines()
+	d.out = out
+	type end struct {
+		code int
+		errs string
+	}
+	ended := make(chan end, 1)
+	go func() {
+		code, _, errs := d.run(ctx, tasksCommand, "follow", "task_00000003")
+		out.Close()
+		ended <- end{code, errs}
+	}()
+	if !out.read.Scan() {
+		t.Fatal("nothing was printed")
+	}
+	ctrlC()
+	if more := out.read.Scan(); more || <-ended != (end{}) {
+		t.Errorf("after Ctrl-C: %q, or an error", out.read.Text())
 	}
 }
 
