@@ -16,6 +16,8 @@ const usage = `sidecar runs background agents for OpenCode.
 
 Usage:
   sidecar serve        speak JSON-RPC on stdin and stdout (OpenCode's plugin starts this)
+  sidecar tasks        list, show, cancel and follow background tasks
+  sidecar forget       erase the prompts and results of ended tasks
   sidecar generate     write the generated files of the shim
   sidecar transcript   normalize and replay recordings of the pipe
   sidecar version      print the version
@@ -42,6 +44,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	switch command {
 	case "serve":
 		return serve(stdin, stdout, stderr, os.LookupEnv)
+	case "tasks":
+		return commandLine(tasksCommand, args, stdin, stdout, stderr, os.LookupEnv)
+	case "forget":
+		return commandLine(forgetCommand, args, stdin, stdout, stderr, os.LookupEnv)
 	case "generate":
 		return generate(args, stderr)
 	case "transcript":

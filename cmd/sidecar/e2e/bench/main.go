@@ -57,6 +57,7 @@ func measurements() []measurement {
 		{name: "launch", run: launchRows},
 		{name: "finish", run: finishRows},
 		{name: "sync", run: syncRows},
+		{name: "pool", run: poolRows},
 	}
 }
 
