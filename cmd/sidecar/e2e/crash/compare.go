@@ -51,7 +51,6 @@ func (r *run) compare(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	tasks := map[string]wire.Task{}   // by id
 	known := map[string][]wire.Task{} // by mark
 	outcomes := map[string]told{}     // by id
 	asked := map[string]bool{}        // parents
@@ -64,7 +63,6 @@ func (r *run) compare(ctx context.Context) (Report, error) {
 		if t, err = rpc.Invoke(ctx, s.Conn, wire.TaskGet, wire.TaskGetParams{ID: t.ID}); err != nil {
 			return Report{}, err
 		}
-		tasks[t.ID] = t
 		mark := markPattern.FindString(t.Description)
 		known[mark] = append(known[mark], t)
 	}
@@ -84,7 +82,7 @@ func (r *run) compare(ctx context.Context) (Report, error) {
 		}
 	}
 	for i := range jobs {
-		report.judge(&jobs[i], tasks, known[jobs[i].mark], turns, outcomes)
+		report.judge(&jobs[i], known[jobs[i].mark], turns, outcomes)
 	}
 	for i := range jobs {
 		report.judgeGroup(&jobs[i], outcomes)
@@ -117,7 +115,7 @@ func (r *run) compare(ctx context.Context) (Report, error) {
 }
 
 // judge adds one job to the report.
-func (r *Report) judge(j *job, tasks map[string]wire.Task, known []wire.Task, turns map[string]int, outcomes map[string]told) {
+func (r *Report) judge(j *job, known []wire.Task, turns map[string]int, outcomes map[string]told) {
 	switch {
 	case j.refusal != nil:
 		r.Refused++

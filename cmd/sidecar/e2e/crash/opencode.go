@@ -144,7 +144,8 @@ func (o *real) kill(ctx context.Context) error {
 // await waits until all that is missing has come, or nothing more comes, and a
 // little longer for what may come twice. The report is of what it saw last.
 func (o *real) await(ctx context.Context) error {
-	broken, since := -1, time.Now()
+	start := time.Now()
+	broken, since := -1, start
 	for {
 		if err := o.look(ctx); err != nil {
 			return err
@@ -159,6 +160,7 @@ func (o *real) await(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+	o.log("%s: %s after the last kill nothing was missing any more, or came", o.name, time.Since(start).Round(100*time.Millisecond))
 	if !pause(ctx, afterwards) {
 		return context.Cause(ctx)
 	}
