@@ -1,8 +1,10 @@
 package sqlitestore
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -140,12 +142,26 @@ func BenchmarkWith50000(b *testing.B) {
 			}
 		})
 	}
+	for _, texts := range []bool{false, true} {
+		b.Run(fmt.Sprintf("Read/worktree,texts=%v", texts), func(b *testing.B) { // a list that is not in memory
+			for b.Loop() {
+				if _, err := s.db.list(b.Context(), task.Query{Worktree: "/w", Limit: 50, Texts: texts}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 	b.Run("Get", func(b *testing.B) {
+		var took []time.Duration
 		for i := 0; b.Loop(); i++ {
+			start := time.Now()
 			if _, err := s.Get(b.Context(), sample(i*7919%50_000).ID); err != nil {
 				b.Fatal(err)
 			}
+			took = append(took, time.Since(start))
 		}
+		slices.Sort(took)
+		b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e6, "p50-ms")
 	})
 	b.Run("RSS", func(b *testing.B) {
 		for b.Loop() {
@@ -156,4 +172,28 @@ func BenchmarkWith50000(b *testing.B) {
 			b.ReportMetric(kib/1024, "MB")
 		}
 	})
+}
+
+// rss opens, lists as list_tasks does and prints its resident memory in KiB.
+func rss(path string) error {
+	s, err := begin(path)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for range 20 {
+		if _, err := s.List(context.Background(), task.Query{Worktree: "/w", Limit: 50}); err != nil {
+			return err
+		}
+	}
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			fmt.Println(strings.Fields(rest)[0])
+		}
+	}
+	return nil
 }

@@ -163,6 +163,10 @@ func TestDamageInTheMiddle(t *testing.T) {
 			if n := count(t, s); n < full/10 {
 				t.Errorf("only %d of %d tasks were saved", n, full)
 			}
+			page, err := s.List(t.Context(), task.Query{Limit: 1, Texts: true})
+			if err != nil || len(page.Tasks[0].Past) != 1 || page.Tasks[0].Past[0].Result != "earlier" {
+				t.Errorf("a task was saved without its past: %+v, %v", page.Tasks, err)
+			}
 			create(t, s, sample(full+1))
 			if err := quickCheck(t.Context(), path); err != nil {
 				t.Error(err)
@@ -264,7 +268,7 @@ func fill(tb testing.TB, s *Store, from, n int, text string) {
 			var err error
 			for i := from + worker; i < from+n && err == nil; i += 64 {
 				t := sample(i)
-				t.Prompt = fmt.Sprint(i, " ", text)
+				t.Prompt, t.Past = fmt.Sprint(i, " ", text), []task.Attempt{{Result: "earlier"}}
 				err = s.Create(tb.Context(), t)
 			}
 			errs <- err

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
@@ -92,6 +93,68 @@ func TestOnlyOwnersOfOpenTasksAreJudged(t *testing.T) {
 	}
 }
 
+func alive(t *testing.T, s *Store, owner string) bool {
+	t.Helper()
+	is, err := s.Alive(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return is
+}
+
+func TestAKilledOwnersPlaceIsFreeAtOnce(t *testing.T) {
+	path := file(t)
+	s := open(t, path)
+	const owner = "1234-567890"
+	if alive(t, s, owner) || alive(t, s, "") {
+		t.Error("an owner that nobody has claimed is alive")
+	}
+	for range 5 {
+		p := play(t, "own", path, owner)
+		p.hear(t)
+		if !alive(t, s, owner) {
+			t.Error("an owner is not alive while its process runs")
+		}
+		start := time.Now()
+		if _, err := s.Claim(owner); !errors.Is(err, ErrOwned) {
+			t.Errorf("claiming what another process owns: %v", err)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("the refusal took %s", took)
+		}
+		if err := p.cmd.Process.Kill(); err != nil { // and it is not waited for
+			t.Fatal(err)
+		}
+		release, err := s.Claim(owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !alive(t, s, owner) {
+			t.Error("an owner is not alive to the process that claims it")
+		}
+		release()
+		release()
+		if alive(t, s, owner) {
+			t.Error("an owner is alive after its release")
+		}
+		p.kill()
+	}
+}
+
+func BenchmarkAlive(b *testing.B) {
+	s := open(b, file(b))
+	release, err := s.Claim("1234-567890")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer release()
+	for b.Loop() {
+		if is, err := s.Alive("1234-567890"); !is || err != nil {
+			b.Fatal(is, err)
+		}
+	}
+}
+
 // A look for the dead must not take a claim away from the living.
 func TestLookingForTheDeadDisturbsNobody(t *testing.T) {
 	path := file(t)
@@ -106,6 +169,7 @@ func TestLookingForTheDeadDisturbsNobody(t *testing.T) {
 				return
 			default:
 				dead(t, other)
+				alive(t, other, "host-1")
 			}
 		}
 	})
@@ -117,6 +181,9 @@ func TestLookingForTheDeadDisturbsNobody(t *testing.T) {
 		}
 		if got := dead(t, s); len(got) > 0 {
 			t.Errorf("dead owners %q while claimed", got)
+		}
+		if !alive(t, s, "host-1") {
+			t.Error("not alive while claimed")
 		}
 		release()
 	}

@@ -29,13 +29,16 @@ func TestPruneDeletesOnlyWhatNobodyWaitsFor(t *testing.T) {
 	add(2, task.Completed, true, month-time.Hour)
 	add(3, task.Failed, false, 9*month)
 	add(4, task.Running, false, 0)
+	nobody := sample(6) // is to be told
+	nobody.State, nobody.Wake, nobody.Ended = task.Completed, task.WakeNone, time.Now().Add(-2*month)
+	create(t, s, nobody)
 	add(5, task.Pending, true, 0)
 	for i := range 250 {
 		add(100+i, task.Cancelled, true, 2*month)
 	}
 	n, err := s.Prune(t.Context(), month)
-	if err != nil || n != 251 {
-		t.Errorf("pruned %d, %v; want 251", n, err)
+	if err != nil || n != 252 {
+		t.Errorf("pruned %d, %v; want 252", n, err)
 	}
 	if got := count(t, s); got != 4 {
 		t.Errorf("%d tasks left, want 4", got)
@@ -79,8 +82,9 @@ func TestForgottenTextIsGoneFromTheDisk(t *testing.T) {
 			for i := range 20 {
 				tk := sample(i)
 				tk.Prompt = string(secret)
+				tk.Past = []task.Attempt{{Result: string(secret)}}
 				if i == 0 {
-					tk.Prompt = "open"
+					tk.Prompt, tk.Past = "open", nil
 				}
 				create(t, s, tk)
 				tk, err := s.Update(t.Context(), tk.ID, tk.Fence(), func(x *task.Task) { x.State = task.Running })

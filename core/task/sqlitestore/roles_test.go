@@ -27,6 +27,7 @@ const argument = "SQLITESTORE_ARG"
 func roles() map[string]func(path string) error {
 	return map[string]func(string) error{
 		"write": writeForEver, "first": firstOpens, "paced": paced, "own": own, "scribble": scribble, "rss": rss,
+		"create": createWhenTold, "full": fillDisk,
 	}
 }
 
@@ -214,8 +215,25 @@ func own(path string) error {
 	return nil
 }
 
-// scribble overwrites the bytes of a file from one offset to another. The test's own process must not do this: closing the file
-// would drop its locks.
+// createWhenTold creates a task for each line it is told.
+func createWhenTold(path string) error {
+	s, err := begin(path)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	in := bufio.NewScanner(os.Stdin)
+	for i := 0; in.Scan(); i++ {
+		if err := s.Create(context.Background(), sample(i)); err != nil {
+			return err
+		}
+		fmt.Println("created")
+	}
+	return nil
+}
+
+// scribble overwrites the bytes of a file from one offset to another. The test's
+// own process must not do this: closing the file would drop its locks.
 func scribble(path string) error {
 	var from, to int64
 	if _, err := fmt.Sscan(os.Getenv(argument), &from, &to); err != nil {
@@ -228,28 +246,4 @@ func scribble(path string) error {
 	defer f.Close()
 	_, err = f.WriteAt([]byte(strings.Repeat("\xffjunk", int(to-from)/5)), from)
 	return err
-}
-
-// rss opens, lists as list_tasks does and prints its resident memory in KiB.
-func rss(path string) error {
-	s, err := begin(path)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	for range 20 {
-		if _, err := s.List(context.Background(), task.Query{Worktree: "/w", Limit: 50}); err != nil {
-			return err
-		}
-	}
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			fmt.Println(strings.Fields(rest)[0])
-		}
-	}
-	return nil
 }

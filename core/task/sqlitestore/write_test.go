@@ -5,82 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
-	"github.com/rs/zerolog"
-
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
-
-// A folder on a small file system, such as `mount -t tmpfs -o size=2m`, makes
-// the test fill a disk in truth besides.
-const smallDisk = "SQLITESTORE_SMALL_DISK"
-
-func TestAFullDiskRefusesAndLosesNothing(t *testing.T) {
-	disks := map[string]Options{"page limit": {Path: file(t), pragmas: []string{"max_page_count(200)"}}}
-	if folder := os.Getenv(smallDisk); folder != "" {
-		disks["small disk"] = Options{Path: filepath.Join(folder, "tasks.db")}
-	}
-	for name, o := range disks {
-		t.Run(name, func(t *testing.T) {
-			o.Log = zerolog.Nop()
-			s, _, err := Open(o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = s.Close() }()
-			var wg sync.WaitGroup
-			var mu sync.Mutex
-			var accepted []task.Task
-			refused := 0
-			for g := range 16 {
-				wg.Go(func() {
-					for i := range 100 {
-						tk := sample(g*1000 + i)
-						tk.Prompt = strings.Repeat("much text ", 400)
-						err := s.Create(t.Context(), tk)
-						mu.Lock()
-						if err == nil {
-							accepted = append(accepted, tk)
-						} else if refused++; !errors.Is(err, ErrFull) {
-							t.Errorf("Create: %v, want ErrFull", err)
-						}
-						mu.Unlock()
-					}
-				})
-			}
-			wg.Wait()
-			if len(accepted) == 0 || refused == 0 {
-				t.Fatalf("%d accepted, %d refused: nothing was filled", len(accepted), refused)
-			}
-			t.Logf("%d accepted, %d refused", len(accepted), refused)
-			for _, tk := range accepted {
-				if got, err := s.Get(t.Context(), tk.ID); err != nil || got.Prompt != tk.Prompt {
-					t.Fatalf("%s was accepted and lost: %v", tk.ID, err)
-				}
-			}
-			if n, err := s.Forget(t.Context(), task.Query{}, true); n != 0 || err != nil && !errors.Is(err, ErrFull) {
-				t.Errorf("forgot %d open tasks, %v", n, err)
-			}
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			o.pragmas = nil // on the first of them there is room again
-			s = open(t, o.Path)
-			for _, tk := range accepted {
-				if got, err := s.Get(t.Context(), tk.ID); err != nil || got.Prompt != tk.Prompt {
-					t.Fatalf("%s was accepted and lost on the way: %v", tk.ID, err)
-				}
-			}
-			if err := s.Create(t.Context(), sample(999_999)); err != nil && (name == "page limit" || !errors.Is(err, ErrFull)) {
-				t.Errorf("Create after opening again: %v", err)
-			}
-		})
-	}
-}
 
 func TestACallerMayGiveUp(t *testing.T) {
 	s := open(t, file(t))
