@@ -153,31 +153,3 @@ func TestOtherCommandsStartNothing(t *testing.T) {
 		t.Errorf("a sidecar ran: %s", log)
 	}
 }
-
-// What a crashed sidecar left running is stopped, and its parent told of it.
-func TestACrashLeavesNoTaskRunning(t *testing.T) {
-	s := serve(t, newRig(t, nil))
-	ctx := deadline(t, limit)
-	session := s.session()
-	hang := "@tag lost\n@hang"
-	s.prompt(session, Batch(hang, hang, hang), "@say launched")
-	if err := s.Model.WaitLoad(ctx, "lost", 3); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(s.sidecar(), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	all, err := s.WaitMessages(ctx, session, func(all []hosttest.Message) bool {
-		return strings.Contains(all[len(all)-1].Text(), "restarted after a crash")
-	})
-	if err != nil {
-		t.Fatalf("the parent was not told: %v", err)
-	}
-	if n := len(taskID.FindAllString(all[len(all)-1].Text(), -1)); n != 3 {
-		t.Errorf("told of %d tasks, want 3:\n%s", n, all[len(all)-1].Text())
-	}
-	busy, err := s.Status(ctx)
-	if err != nil || len(busy) != 0 {
-		t.Errorf("still busy: %v (%v)", busy, err)
-	}
-}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -115,16 +116,28 @@ func Also(tool string, args map[string]any) string {
 
 // Delegate is the call of delegate_task whose child plays a script of its own.
 func Delegate(background bool, script ...string) string {
-	return Call("delegate_task", map[string]any{
-		"agent": "general", "description": "scripted work", "background": background, "prompt": strings.Join(script, "\n"),
-	})
+	return DelegateWith(map[string]any{"background": background}, script...)
+}
+
+// DelegateWith is Delegate in the background with further or other arguments.
+func DelegateWith(args map[string]any, script ...string) string {
+	all := map[string]any{
+		"agent": "general", "description": "scripted work", "background": true, "prompt": strings.Join(script, "\n"),
+	}
+	maps.Copy(all, args)
+	return Call("delegate_task", all)
 }
 
 // Batch is the call of delegate_tasks with a child for each script.
-func Batch(scripts ...string) string {
+func Batch(scripts ...string) string { return BatchWith(nil, scripts...) }
+
+// BatchWith is Batch with further arguments.
+func BatchWith(args map[string]any, scripts ...string) string {
 	var tasks []map[string]any
 	for i, s := range scripts {
 		tasks = append(tasks, map[string]any{"agent": "general", "description": fmt.Sprintf("part %d", i+1), "prompt": s})
 	}
-	return Call("delegate_tasks", map[string]any{"tasks": tasks})
+	all := map[string]any{"tasks": tasks}
+	maps.Copy(all, args)
+	return Call("delegate_tasks", all)
 }

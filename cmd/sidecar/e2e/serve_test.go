@@ -369,8 +369,12 @@ func badArguments(s *served) {
 		Call("delegate_task", map[string]any{"agent": "general", "description": "d", "prompt": "p"}),
 		Call("delegate_task", map[string]any{"agent": "general", "description": "d", "prompt": "p", "background": true, "mode": "rase"}),
 		Call("delegate_task", map[string]any{"agent": "general", "description": "d", "prompt": "p", "background": true, "mode": "race"}),
+		Call("delegate_task", map[string]any{"agent": "general", "description": "d", "prompt": "p", "background": true, "resume": "task_00000000"}),
 		Call("get_task_result", map[string]any{"taskId": "task_00000000"}), "@say hm")
-	for i, want := range []string{`"background" is missing`, `"mode" is "rase"; accepted values are normal, race, fractal`, "not available yet", `no task "task_00000000"`} {
+	for i, want := range []string{
+		`"background" is missing`, `"mode" is "rase"; accepted values are normal, race, fractal`,
+		`"groupID" is missing`, `no task "task_00000000"`, `no task "task_00000000"`,
+	} {
 		if calls[i].State.Status != "error" {
 			s.Errorf("call %d was accepted: %s", i, calls[i].State.Output)
 		}
