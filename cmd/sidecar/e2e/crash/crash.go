@@ -86,6 +86,7 @@ func Run(ctx context.Context, c Config) (report Report, err error) {
 		}
 	})
 	running.Go(func() { r.killer.work(ctx) })
+	running.Go(func() { r.people(ctx) })
 	r.launch(ctx)
 	r.await(ctx)
 	if cause := context.Cause(ctx); cause != nil {

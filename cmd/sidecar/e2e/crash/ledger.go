@@ -2,6 +2,7 @@ package crash
 
 import (
 	"context"
+	"math/rand/v2"
 	"regexp"
 	"strings"
 	"sync"
@@ -38,6 +39,9 @@ func (l *ledger) answer(p host.Prompt, s host.Session) fake.Reply {
 	defer l.mu.Unlock()
 	if s.Parent == "" {
 		l.wakes[p.MessageID]++
+		if !p.Synthetic { // a person's
+			return fake.Reply{After: time.Duration(rand.Int64N(int64(turnLimit))), Text: "Done."}
+		}
 		return fake.Reply{After: 30 * time.Millisecond, Text: "Noted."}
 	}
 	j := l.jobs[markPattern.FindString(s.Title)]
