@@ -31,6 +31,7 @@ type database struct {
 	read  *sql.DB
 	stmts map[string]*sql.Stmt // prepared on conn
 	pages *pages               // lists that were read
+	heads heads                // tasks that were read
 
 	// mu guards readStmts, which read has prepared on whichever of its
 	// connections has needed them.

@@ -5,7 +5,8 @@
 // share one database. In each, one goroutine owns the only connection that
 // writes: it takes all writes that wait into one transaction, commits once and
 // then answers them, so that a burst costs few flushes and a single write waits
-// for nobody. Nothing runs while nothing is asked for.
+// for nobody. Lists are answered from memory until any process commits something;
+// what is read is never older than that. Nothing runs while nothing is asked for.
 //
 // A file that turns out to be damaged is set aside under another name, what can
 // still be read of it is taken over, and the work goes on in a fresh file.

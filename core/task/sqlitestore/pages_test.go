@@ -65,7 +65,13 @@ func TestWhatAnotherProcessCommitsIsListedAtOnce(t *testing.T) {
 
 func TestFewListsAreKept(t *testing.T) {
 	s := open(t, file(t))
-	fill(t, s, 0, 150, "")
+	fill(t, s, 0, maxHeads+50, "")
+	for range 2 { // more than are remembered
+		page, err := s.List(t.Context(), task.Query{Limit: maxHeads + 50, Texts: true})
+		if n := len(s.db.heads.bySeq); err != nil || len(page.Tasks) != maxHeads+50 || n > maxHeads {
+			t.Errorf("%d tasks listed, %d remembered, %v", len(page.Tasks), n, err)
+		}
+	}
 	for i := range 50 {
 		for _, texts := range []bool{false, true} {
 			if _, err := s.List(t.Context(), task.Query{Worktree: "/w", Limit: 100 + i, Texts: texts}); err != nil {

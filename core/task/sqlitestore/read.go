@@ -81,9 +81,12 @@ func (d *database) list(ctx context.Context, q task.Query) (page task.Page, err 
 			continue
 		}
 		if page.Tasks == nil {
-			page.Tasks = make([]task.Task, 0, min(q.Limit, 64))
+			page.Tasks = make([]task.Task, 0, min(q.Limit, 50))
 		}
-		t, err := f.task()
+		t, err := d.heads.task(f.seq.Int64, f.head)
+		if err == nil {
+			err = f.texts(&t)
+		}
 		if err != nil {
 			return task.Page{}, err
 		}

@@ -169,14 +169,6 @@ func (f *fields) scan(rows *sql.Rows) error {
 	return rows.Scan(&f.seq, &f.head, &f.prompt, &f.result, &f.past)
 }
 
-// task is for those who do not write it back.
-func (f *fields) task() (t task.Task, err error) {
-	if err = decodeHead(f.head, &t); err == nil {
-		err = f.texts(&t)
-	}
-	return t, err
-}
-
 func (f *fields) row() (r row, err error) {
 	if r, err = decode(f.head); err == nil {
 		err = f.texts(&r.Task)
