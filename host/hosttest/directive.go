@@ -53,6 +53,7 @@ type failure struct {
 	times   int // 0 = always
 	retry   time.Duration
 	message string
+	model   string // the only one that fails; "" = all
 }
 
 type usage struct{ input, output int }
@@ -131,7 +132,7 @@ func (b *scriptBuilder) add(word, rest string) error {
 		if err != nil {
 			return err
 		}
-		if f.times > 0 {
+		if f.times > 0 || f.model != "" {
 			b.move(move{fail: f})
 		} else {
 			b.end(ending{fail: f})
@@ -225,6 +226,8 @@ func parseFailure(rest string) (*failure, error) {
 			if f.times, err = strconv.Atoi(value); err != nil {
 				return nil, err
 			}
+		case "model":
+			f.model = value
 		case "retry":
 			if f.retry, err = time.ParseDuration(value); err != nil {
 				return nil, err

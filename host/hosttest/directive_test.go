@@ -39,9 +39,12 @@ func TestParseScript(t *testing.T) {
 		},
 		{"an end is implied", "@gate g\n@usage 10 2", &script{steps: []step{{[]move{{gate: "g"}, {usage: &usage{10, 2}}}, stop}}}},
 		{
-			"failures", "@fail 503 times=2 retry=10ms too busy\n@fail 400",
+			"failures", "@fail 503 times=2 retry=10ms too busy\n@fail 401 model=main no\n@fail 400",
 			&script{steps: []step{{
-				[]move{{fail: &failure{503, 2, 10 * time.Millisecond, "too busy"}}},
+				[]move{
+					{fail: &failure{status: 503, times: 2, retry: 10 * time.Millisecond, message: "too busy"}},
+					{fail: &failure{status: 401, model: "main", message: "no"}},
+				},
 				ending{fail: &failure{status: 400, message: "scripted failure"}},
 			}}},
 		},

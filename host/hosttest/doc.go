@@ -42,6 +42,8 @@
 //	@fail STATUS times=N [retry=D] MESSAGE
 //	                        the first N requests of this step fail, later ones play
 //	                        what follows
+//	@fail STATUS model=NAME [times=N] [retry=D] MESSAGE
+//	                        requests to this model fail, others play what follows
 //	@usage INPUT OUTPUT     the token counts that are reported
 //
 // And one is for the whole script, whatever the line it stands in:

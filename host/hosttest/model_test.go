@@ -234,6 +234,16 @@ func TestModelFailsTheGivenNumberOfTimes(t *testing.T) {
 	}
 }
 
+func TestModelFailsForOneModel(t *testing.T) {
+	m := startModel(t)
+	if got := ask(t, m, true, user("@fail 401 model=main no\n@say done")); got.Status != 401 {
+		t.Errorf("%+v, want status 401", got)
+	}
+	if got := ask(t, m, true, user("@fail 401 model=other no\n@say done")); got.Status != 200 {
+		t.Errorf("%+v, want an answer", got)
+	}
+}
+
 func TestModelRecognisesOpenCodesOwnAgents(t *testing.T) {
 	m := startModel(t)
 	for system, want := range map[string]string{

@@ -21,7 +21,10 @@ type player struct {
 func (p player) play(ctx context.Context, s step) (string, error) {
 	for _, m := range s.moves {
 		if m.fail != nil {
-			if p.attempt < m.fail.times {
+			if m.fail.model != "" && m.fail.model != p.answer.req.Model {
+				continue
+			}
+			if m.fail.times == 0 || p.attempt < m.fail.times {
 				return p.fail(*m.fail)
 			}
 			p.attempt -= m.fail.times
