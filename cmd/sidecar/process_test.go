@@ -43,7 +43,7 @@ type process struct {
 func spawn(t *testing.T) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(os.Args[0], "serve"), log: &bytes.Buffer{}, ended: make(chan error, 1)}
-	p.Env = append(os.Environ(), beSidecar+"=1")
+	p.Env = append(os.Environ(), beSidecar+"=1", "XDG_STATE_HOME="+t.TempDir())
 	p.Stderr = p.log
 	in, err := p.StdinPipe()
 	if err != nil {
@@ -147,7 +147,7 @@ func TestTheHostsDeathEndsItWithoutEndOfInput(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	// The shell starts the sidecar, writes down its pid and goes once it is up.
 	host := exec.Command("sh", "-c", `"$0" serve <&3 >/dev/null 2>"$1" & echo $!; read go; exit 0`, os.Args[0], log)
-	host.Env = append(os.Environ(), beSidecar+"=1")
+	host.Env = append(os.Environ(), beSidecar+"=1", "XDG_STATE_HOME="+t.TempDir())
 	host.ExtraFiles = []*os.File{read}
 	stdin, err := host.StdinPipe()
 	if err != nil {

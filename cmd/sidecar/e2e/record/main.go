@@ -82,7 +82,7 @@ func recordScene(ctx context.Context, s scene) (text, checkout string, err error
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	raw := filepath.Join(dir, "raw.jsonl")
-	rig, err := e2e.NewRig(ctx, nil, "OPENCODE_SIDECAR_RECORD="+raw)
+	rig, err := e2e.NewRig(ctx, map[string]any{"toasts": false}, "OPENCODE_SIDECAR_RECORD="+raw)
 	if err != nil {
 		return "", "", err
 	}
