@@ -46,7 +46,7 @@ func (b *bench) survival(r crash.Report, where string) Row {
 	return Row{
 		What:     fmt.Sprintf("%d × kill -9 of the sidecar during %d tasks, %s", r.Killed(), r.Tasks, where),
 		Measured: fmt.Sprintf("%s (seed %d, %s)", strings.Join(notes, "; "), r.Seed, show(r.Took)),
-		Bar:      "0 of each", Original: "all tasks lost", Missed: r.Broken() > 0,
+		Bar:      "0 of each", Missed: r.Broken() > 0,
 		Values: map[string]float64{
 			"kills": float64(r.Killed()), "tasks": float64(r.Tasks), "broken": float64(r.Broken()), "lost": float64(r.Lost),
 			"second_turns": float64(r.SecondTurns + r.SecondPrompts), "untold": float64(r.Untold), "told_twice": float64(r.ToldTwice + r.Repeated),
