@@ -77,7 +77,7 @@ func forgetCommand(ctx context.Context, args []string, c *console) int {
 	if *dir != "" {
 		f.query.Worktree = c.worktree(*dir)
 	}
-	store, err := c.open()
+	store, err := c.open() //nolint:contextcheck // opening is short and cannot be stopped half-way
 	if err != nil {
 		return c.failed(command, err)
 	}

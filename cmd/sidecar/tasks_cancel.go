@@ -31,7 +31,7 @@ func cancelCommand(ctx context.Context, args []string, c *console) int {
 	if len(ids) == 0 {
 		return c.misused(command, "say which tasks, as in `sidecar tasks cancel task_1a2b3c4d`; `sidecar tasks --state open` lists them")
 	}
-	store, err := c.open()
+	store, err := c.open() //nolint:contextcheck // opening is short and cannot be stopped half-way
 	if err != nil {
 		return c.failed(command, err)
 	}
@@ -98,7 +98,7 @@ func (x *cancelling) ask(ctx context.Context, t task.Task) error {
 // inherit ends a task whose owner is dead. It is not taken if the owner came
 // back, or somebody else judges its tasks just now.
 func (x *cancelling) inherit(ctx context.Context, t task.Task) (taken bool, err error) {
-	release, err := x.store.Claim(t.Owner)
+	release, err := x.store.Claim(t.Owner) //nolint:contextcheck // takes 50 ms at most
 	if errors.Is(err, sqlitestore.ErrOwned) {
 		return false, nil
 	} else if err != nil {

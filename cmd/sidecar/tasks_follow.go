@@ -29,7 +29,7 @@ func followCommand(ctx context.Context, args []string, c *console) int {
 	if err != nil {
 		return c.misused(command, err.Error())
 	}
-	store, err := c.open()
+	store, err := c.open() //nolint:contextcheck // opening is short and cannot be stopped half-way
 	if err != nil {
 		return c.failed(command, err)
 	}

@@ -68,7 +68,7 @@ func (w *watcher) serve(path string, every time.Duration, events <-chan fsnotify
 				quiet = time.After(settle)
 			}
 			continue
-		case <-errs: // events were lost
+		case <-errs: //nolint:errcheck // events were lost: look
 		case <-quiet:
 		case <-tick.C:
 		case <-w.stop:

@@ -156,7 +156,7 @@ func (e *Engine) queue(ctx context.Context, t task.Task) error {
 		e.finish(context.WithoutCancel(ctx), r, outcome{state: task.Interrupted, reason: ErrStopping.Error()})
 		return ErrStopping
 	}
-	if err := e.submit(r); err != nil {
+	if err := e.submit(ctx, r); err != nil {
 		return ErrStopping
 	}
 	return nil

@@ -95,11 +95,11 @@ func (e *Engine) adopt(ctx context.Context, directory string) error {
 	for _, r := range runs {
 		if wait := time.Until(notBefore[r.id]); wait > 0 {
 			e.mu.Lock()
-			r.timer = time.AfterFunc(wait, func() { e.resubmit(r) })
+			r.timer = time.AfterFunc(wait, func() { e.resubmit(ctx, r) })
 			e.mu.Unlock()
 			continue
 		}
-		_ = e.submit(r) // an error has ended it
+		_ = e.submit(ctx, r) // an error has ended it
 	}
 	if len(runs) > 0 {
 		e.log.Info().Int("tasks", len(runs)).Str("directory", directory).Msg("tasks of an earlier sidecar go on")

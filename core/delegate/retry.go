@@ -126,7 +126,7 @@ func (e *Engine) again(ctx context.Context, r *run, out outcome) bool {
 	delete(e.bySession, session)
 	why := r.ending // since we looked
 	if why == nil {
-		r.timer = time.AfterFunc(delay, func() { e.resubmit(r) })
+		r.timer = time.AfterFunc(delay, func() { e.resubmit(ctx, r) })
 	}
 	e.mu.Unlock()
 	if lease != nil {
@@ -148,11 +148,11 @@ func (r *run) rest(t task.Task) {
 	r.seen, r.made, r.repeats = nil, "", 0
 }
 
-func (e *Engine) resubmit(r *run) {
+func (e *Engine) resubmit(ctx context.Context, r *run) {
 	e.mu.Lock()
 	r.timer = nil
 	e.mu.Unlock()
-	_ = e.submit(r) // an error has ended it
+	_ = e.submit(ctx, r) // an error has ended it
 }
 
 // continued is what an attempt says to a session that it finds: a resumed task

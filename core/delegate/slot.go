@@ -18,18 +18,19 @@ import (
 
 // submit puts a run in line for a slot. An error means that the run has ended,
 // because the limiter is closed.
-func (e *Engine) submit(r *run) error {
+func (e *Engine) submit(ctx context.Context, r *run) error {
+	ctx = context.WithoutCancel(ctx) // it waits longer than whoever asked
 	e.mu.Lock()
 	if wait := e.configLocked(r.directory).Queue; wait > 0 && !r.adopted {
 		why := &ending{state: task.Timeout, reason: fmt.Sprintf("it waited for a slot for longer than %s", wait)}
 		r.overdue = time.AfterFunc(wait, func() { e.condemn(r, why) })
 	}
-	request := e.requestLocked(r)
+	request := e.requestLocked(ctx, r)
 	e.mu.Unlock()
 	request.Granted = func(lease *limit.Lease) { e.granted(r, lease) }
 	ticket, err := e.limits.Submit(request)
 	if err != nil {
-		e.finish(context.Background(), r, outcome{state: task.Interrupted, reason: err.Error()})
+		e.finish(ctx, r, outcome{state: task.Interrupted, reason: err.Error()})
 		return err
 	}
 	e.mu.Lock()
@@ -38,17 +39,17 @@ func (e *Engine) submit(r *run) error {
 	e.mu.Unlock()
 	// Somebody may have asked for the end before the ticket was there to withdraw.
 	if why != nil && ticket.Withdraw() {
-		e.finish(context.Background(), r, outcome{state: why.state, reason: why.reason})
+		e.finish(ctx, r, outcome{state: why.state, reason: why.reason})
 	}
 	return nil
 }
 
 // requestLocked is what a run asks the limiter for.
-func (e *Engine) requestLocked(r *run) limit.Request {
+func (e *Engine) requestLocked(ctx context.Context, r *run) limit.Request {
 	request := limit.Request{
 		Keys: keys(r.agent, r.model), Owner: string(r.id), Priority: priority(r.priority),
 		Expired: func() {
-			e.end(context.Background(), r, &ending{state: task.Timeout, reason: "its lease was not renewed for 10 minutes"})
+			e.end(ctx, r, &ending{state: task.Timeout, reason: "its lease was not renewed for 10 minutes"})
 			<-r.done
 		},
 	}
@@ -104,7 +105,7 @@ func (e *Engine) regain(ctx context.Context, r *run) error {
 		e.mu.Unlock()
 		return nil
 	}
-	request := e.requestLocked(r)
+	request := e.requestLocked(context.WithoutCancel(ctx), r)
 	e.mu.Unlock()
 	request.Priority = limit.High
 	lease, err := e.limits.Acquire(ctx, request)

@@ -83,7 +83,7 @@ func (m memory) read(name string, buf *[maxRead]byte) []byte {
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	n, err := io.ReadFull(f, buf[:])
 	if err != nil && n == 0 {
 		return nil

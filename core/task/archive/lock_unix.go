@@ -14,7 +14,7 @@ const lockWait = 500 * time.Millisecond
 // alone waits until nobody else appends to the file and reports whether that is
 // so until the file is closed.
 func alone(file *os.File) bool {
-	for start := time.Now(); time.Since(start) < lockWait; time.Sleep(time.Millisecond) {
+	for start := time.Now(); time.Since(start) < lockWait; <-time.After(time.Millisecond) {
 		if syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
 			return true
 		}

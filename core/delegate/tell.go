@@ -1,0 +1,275 @@
+package delegate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/host"
+)
+
+// wake tells an idle parent what has ended, in one message of ours with the
+// parent's own agent and model. A busy parent is left alone: its idle event, or
+// the periodic look, comes back here. One that is busy for too long gets the
+// message into its running turn.
+func (e *Engine) wake(ctx context.Context, p *parent) {
+	e.mu.Lock()
+	ids, since := p.tellable()
+	held, asleep := !p.held.IsZero(), e.bySession[p.session]
+	late := time.Since(since) > e.configLocked(p.directory).Deferral
+	e.mu.Unlock()
+	if len(ids) == 0 || held {
+		return
+	}
+	if asleep != nil { // a task itself: it needs a slot for what follows
+		if err := e.regain(ctx, asleep); err != nil {
+			return
+		}
+	}
+	var (
+		ask      sync.WaitGroup
+		messages []host.Message
+		unread   error
+	)
+	unread = errBug
+	ask.Go(func() {
+		e.guard("wake", func() { messages, unread = e.host.Messages(ctx, p.directory, p.session, recent) })
+	})
+	statuses, err := e.host.Statuses(ctx, p.directory)
+	ask.Wait()
+	if _, busy := statuses[p.session]; err != nil || busy && !late {
+		return
+	} else if busy {
+		e.tell(ctx, p, ids, messages, unread, true)
+		return
+	}
+	e.tell(ctx, p, ids, messages, unread, false)
+}
+
+// recent is how many messages of a parent are read to find one of ours.
+const recent = 32
+
+// tell delivers outcomes in one message. The id of that message is stored
+// before it is sent and looked up, among the parent's messages, before anything
+// is sent again.
+func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []host.Message, err error, noReply bool) {
+	tasks := e.untold(ctx, p, ids)
+	if len(tasks) == 0 {
+		return
+	}
+	if host.NotFound(err) {
+		e.mu.Lock()
+		p.deleted = true
+		p.again = true
+		e.mu.Unlock()
+		return
+	}
+	if err != nil {
+		return
+	}
+	if at := abortedAt(messages); !noReply && !at.IsZero() { // of which there is not always an event
+		e.mu.Lock()
+		p.held = at
+		e.mu.Unlock()
+		return
+	}
+	id, tasks := e.batch(ctx, p, tasks)
+	if len(tasks) == 0 {
+		return
+	}
+	if !e.mark(ctx, tasks, id) {
+		return
+	}
+	prompt := host.Prompt{Session: p.session, MessageID: id, NoReply: noReply, Synthetic: true, Text: digest(tasks)}
+	e.mu.Lock()
+	if p.missed == 0 { // else OpenCode may no longer know them, and swallows such a prompt
+		prompt.Agent, prompt.Model = lastSpeaker(messages)
+	}
+	p.remember(id)
+	unwanted := !noReply && (!p.held.IsZero() || p.deleted || e.stopped) // since we first looked
+	e.mu.Unlock()
+	if unwanted {
+		return
+	}
+	err = e.host.Prompt(ctx, p.directory, prompt)
+	// Accepted is not stored: a prompt with an agent that is gone is swallowed.
+	if stored, unread := e.arrives(ctx, p.directory, p.session, id); !stored {
+		e.log.Warn().Err(cmp.Or(err, unread)).Str("session", p.session).Msg("parent not told yet")
+		if err == nil && unread == nil { // swallowed, not lost on the way
+			e.mu.Lock()
+			p.missed++
+			e.mu.Unlock()
+		}
+		return
+	}
+	e.mu.Lock()
+	p.missed = 0
+	p.again = p.again || len(p.outbox) > len(tasks)
+	e.mu.Unlock()
+	e.markTold(ctx, tasks)
+}
+
+// mark stores under which message tasks are told, all at once, so that the store
+// can commit them together. False means that the message must not be sent.
+func (e *Engine) mark(ctx context.Context, tasks []task.Task, id string) bool {
+	var all sync.WaitGroup
+	var failed atomic.Bool
+	for _, t := range tasks {
+		if t.WakeID == id {
+			continue
+		}
+		all.Go(func() {
+			marked, err := e.store.Update(ctx, t.ID, t.Fence(), func(now *task.Task) {
+				if now.WakeID == t.WakeID { // else another process tells it just now
+					now.WakeID = id
+				}
+			})
+			if err != nil {
+				e.log.Error().Err(err).Str("task", string(t.ID)).Msg("wake not stored, so not sent")
+			}
+			if err != nil || marked.WakeID != id {
+				failed.Store(true)
+			}
+		})
+	}
+	all.Wait()
+	return !failed.Load()
+}
+
+// batch picks the tasks that go with one message, and its id. What an earlier
+// try has delivered is told; what it may still deliver goes again under the same
+// id, for which OpenCode starts no second turn; the rest goes with a new one.
+func (e *Engine) batch(ctx context.Context, p *parent, tasks []task.Task) (id string, chosen []task.Task) {
+	tried := map[string][]task.Task{}
+	for _, t := range tasks {
+		tried[t.WakeID] = append(tried[t.WakeID], t)
+	}
+	fresh := tried[""]
+	delete(tried, "")
+	for wake, together := range tried {
+		m, err := e.delivered(ctx, p, wake)
+		if m.ID == "" || err != nil {
+			id, chosen = wake, together
+			continue
+		}
+		text := m.Text()
+		var told []task.Task
+		for _, t := range together {
+			if strings.Contains(text, string(t.ID)) {
+				told = append(told, t)
+			} else { // the message was there before, and they did not get into it
+				fresh = append(fresh, t)
+			}
+		}
+		e.markTold(ctx, told)
+		e.mu.Lock()
+		p.missed = 0
+		e.mu.Unlock()
+	}
+	if len(chosen) > 0 {
+		return id, chosen
+	}
+	return e.ids.Next(), fresh
+}
+
+// delivered looks for a message of ours. One that an earlier sidecar has sent may
+// be on its way still.
+func (e *Engine) delivered(ctx context.Context, p *parent, wake string) (host.Message, error) {
+	e.mu.Lock()
+	ours := p.ours(wake)
+	e.mu.Unlock()
+	if !ours {
+		if found, err := e.arrives(ctx, p.directory, p.session, wake); !found {
+			return host.Message{}, err
+		}
+	}
+	return e.find(ctx, p.directory, p.session, wake)
+}
+
+func idsOf[T any](list []T, id func(T) task.ID) []task.ID {
+	ids := make([]task.ID, len(list))
+	for i, one := range list {
+		ids[i] = id(one)
+	}
+	return ids
+}
+
+// untold loads the tasks of an outbox that the parent does not know yet.
+func (e *Engine) untold(ctx context.Context, p *parent, ids []task.ID) []task.Task {
+	var tasks []task.Task
+	for _, id := range ids {
+		t, err := e.store.Get(ctx, id)
+		if err != nil && !errors.Is(err, task.ErrNotFound) {
+			e.log.Error().Err(err).Str("task", string(id)).Msg("ended task not readable")
+			continue
+		}
+		if err != nil || t.Told || !t.State.Terminal() { // forgotten, read, or resumed meanwhile
+			e.mu.Lock()
+			p.remove(id)
+			e.mu.Unlock()
+			continue
+		}
+		tasks = append(tasks, t)
+	}
+	return tasks
+}
+
+// markTold notes that the parent knows how tasks ended, all at once.
+func (e *Engine) markTold(ctx context.Context, tasks []task.Task) {
+	var all sync.WaitGroup
+	for _, t := range tasks {
+		all.Go(func() {
+			if _, err := e.tellOf(ctx, t); err != nil {
+				e.log.Error().Err(err).Str("task", string(t.ID)).Msg("delivery not stored")
+			}
+		})
+	}
+	all.Wait()
+}
+
+// abortedAt returns when the last turn of a session was stopped, zero if it was
+// not. One that is stopped between two tries of its provider ends without an
+// error; messages that were queued behind it stay without an answer. A person
+// who has spoken since has ended the hold.
+func abortedAt(messages []host.Message) time.Time {
+	var spoke time.Time
+	for _, m := range slices.Backward(messages) {
+		if m.Role != host.Assistant {
+			if spoke.IsZero() && byPerson(m) {
+				spoke = m.Created
+			}
+			continue
+		}
+		if spoke.After(m.Completed) {
+			break
+		}
+		if m.Error.Aborted() || m.Error == nil && m.Finish == "" {
+			return m.Completed
+		}
+		break
+	}
+	return time.Time{}
+}
+
+// byPerson reports whether somebody typed a message.
+func byPerson(m host.Message) bool {
+	return m.Role == host.User && slices.ContainsFunc(m.Parts, func(p host.Part) bool { return p.Type == "text" && !p.Synthetic })
+}
+
+// lastSpeaker returns the agent and model that a session runs with: a message of
+// ours must not switch them. After a long turn only answers are in sight, which
+// carry them as well; a compaction's summary has an agent of its own.
+func lastSpeaker(messages []host.Message) (agent string, model host.Model) {
+	for _, m := range slices.Backward(messages) {
+		if m.Agent != "" && m.Model.ID != "" && !m.Summary {
+			return m.Agent, m.Model
+		}
+	}
+	return "", host.Model{}
+}
