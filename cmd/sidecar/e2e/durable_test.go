@@ -95,6 +95,35 @@ func (s *served) ask(tool string, args map[string]any) string {
 	return calls[0].State.Output + calls[0].State.Error
 }
 
+// leave launches a task that has written something and never ends, and returns
+// its id once its model waits. tag names it.
+func (s *served) leave(session, tag string) string {
+	s.Helper()
+	calls := s.prompt(session, Delegate(true, "@tag "+tag, "@text written by "+tag, `@call glob {"pattern":"*.nothing"}`, "@hang"), "@say launched")
+	if _, err := s.Model.Wait(deadline(s.T, limit), func(r hosttest.Request) bool { return r.Tag == tag && r.Step == 1 }); err != nil {
+		s.Fatal(err)
+	}
+	return taskID.FindString(calls[0].State.Output)
+}
+
+// resumed gives an ended task a new prompt and checks that it goes on where it was.
+func (s *served) resumed(session, id, tag string) {
+	s.Helper()
+	calls := s.prompt(session, DelegateWith(map[string]any{"resume": id, "background": false}, "@say "+tag+" went on"), "@say ok")
+	s.contains("the resumed task", calls[0].State.Output+calls[0].State.Error, "[RESUMED & DONE] "+id, tag+" went on")
+	page, err := s.Children(deadline(s.T, limit), session)
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, child := range page {
+		if strings.Contains(child.Title, id) {
+			s.contains("what the resumed task's model read", strings.Join(s.lastRequest(child.ID).Texts("assistant"), "\n"), "written by "+tag)
+			return
+		}
+	}
+	s.Errorf("no session of %s among %d", id, len(page))
+}
+
 // wait asks until a condition holds.
 func (s *served) wait(what string, holds func() bool) {
 	s.Helper()

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ func TestModes(t *testing.T) {
 		"told when all have ended": wakeAll, "priority": priority, "queue timeout": queueTimeout,
 		"token budget": tokenBudget, "repeated calls": repeatedCalls, "fallback model": fallbackModel,
 		"two tasks edit one file": sameFile, "compaction": compaction,
+		"command line": commandLine,
 	} {
 		t.Run(name, func(t *testing.T) { test(s.in(t)) })
 	}
@@ -270,4 +272,29 @@ func compaction(s *served) {
 	s.contains("what the summary is made of", request.Last("user"), "[RUNNING] "+running, "[DONE] "+unread)
 	s.Model.Open("kept")
 	s.contains("the wakes after the summary", s.told(session, 2), "from before the summary", "[DONE] "+unread)
+}
+
+// commandLine: people see and end the tasks of an OpenCode that runs.
+func commandLine(s *served) {
+	session := s.session()
+	id := s.leave(session, "shown")
+	s.contains("sidecar tasks", s.command(0, "tasks", "--state", "open"), id, "running", "general", "scripted work")
+	s.contains("sidecar tasks show", s.command(0, "tasks", "show", id), id, "running", "@text written by shown")
+	s.contains("sidecar tasks cancel", s.command(0, "tasks", "cancel", id), id, "cancelled")
+	s.contains("the wake", s.told(session, 1), "[CANCELLED] "+id, "cancelled on the command line", "written by shown")
+	s.contains("sidecar tasks show", s.command(0, "tasks", "show", id), "cancelled on the command line", "written by shown")
+	s.contains("a second cancel", s.command(1, "tasks", "cancel", id), "already ended")
+	s.idle(session)
+}
+
+// command runs the sidecar as a person does, and returns what it prints.
+func (s *served) command(code int, args ...string) string {
+	s.Helper()
+	cmd := exec.CommandContext(deadline(s.T, limit), filepath.Join(s.Checkout, "bin", "sidecar"), args...)
+	cmd.Dir, cmd.Env = s.Dir, s.Env()
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != code {
+		s.Errorf("sidecar %s: %v, want exit code %d:\n%s", strings.Join(args, " "), err, code, out)
+	}
+	return string(out)
 }

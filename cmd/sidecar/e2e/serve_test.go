@@ -400,20 +400,18 @@ func deletedParent(s *served) {
 // dispose: OpenCode re-reads its configuration; the same sidecar goes on.
 func dispose(s *served) {
 	ctx := deadline(s.T, limit)
-	before, err := s.Sidecars()
-	if err != nil {
-		s.Fatal(err)
-	}
 	session := s.session()
-	s.prompt(session, Delegate(true, "@tag reload", "@hang"), "@say launched")
-	if err := s.Model.WaitLoad(ctx, "reload", 1); err != nil {
-		s.Fatal(err)
+	id := s.leave(session, "reload")
+	before, err := s.Sidecars()
+	if err != nil || len(before) != 1 {
+		s.Fatalf("sidecars: %v (%v), want one", before, err)
 	}
 	if err := s.Dispose(ctx); err != nil {
 		s.Fatal(err)
 	}
 	s.prompt(s.session(), "@say loads the new instance")
-	s.contains("the wake about the task that ran", s.told(session, 1), "[WARNING]", "reloaded the workspace")
+	s.contains("the wake about the task that ran", s.told(session, 1), "[WARNING] "+id, "reloaded the workspace", "written by reload")
+	s.resumed(session, id, "reload")
 	calls := s.prompt(s.session(), Delegate(false, "@say again"), "@say ok")
 	s.contains("the result after dispose", calls[0].State.Output, "again")
 	now, err := s.Sidecars()
