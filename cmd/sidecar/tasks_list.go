@@ -51,7 +51,7 @@ func listCommand(ctx context.Context, args []string, c *console) int {
 	if len(rest) > 0 {
 		return c.misused(command, fmt.Sprintf("%q is not expected; `sidecar tasks show ID` shows one task", rest[0]))
 	}
-	store, err := c.open()
+	store, err := c.open() //nolint:contextcheck // opening is short and cannot be stopped half-way
 	if err != nil {
 		return c.failed(command, err)
 	}

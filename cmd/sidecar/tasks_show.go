@@ -124,7 +124,7 @@ func showCommand(ctx context.Context, args []string, c *console) int {
 	if len(ids) != 1 {
 		return c.misused(command, "say which task, as in `sidecar tasks show task_1a2b3c4d`; `sidecar tasks` lists them")
 	}
-	store, err := c.open()
+	store, err := c.open() //nolint:contextcheck // opening is short and cannot be stopped half-way
 	if err != nil {
 		return c.failed(command, err)
 	}
