@@ -235,9 +235,11 @@ func sameFile(s *served) {
 	}
 	calls = s.prompt(second, Delegate(true, append(edit("two", "2"), "@say edited two")...), "@say launched")
 	b := taskID.FindString(calls[0].State.Output)
-	s.contains("the second parent's wake", s.told(second, 1), "[DONE] "+b, "[WARNING] "+a+" edited the same files at the same time: "+path)
+	const shared = " edited the same files at the same time: "
+	s.contains("the second parent's wake", s.told(second, 1), "[DONE] "+b, "[WARNING] "+a+shared+path)
+	s.contains("the list while the first still runs", s.ask("list_tasks", nil), "[WARNING] "+b+shared+path)
 	s.Model.Open("edited")
-	s.contains("the first parent's wake", s.told(first, 1), "[DONE] "+a, "[WARNING] "+b+" edited the same files at the same time: "+path)
+	s.contains("the first parent's wake", s.told(first, 1), "[DONE] "+a, "[WARNING] "+b+shared+path)
 }
 
 // compaction: the summary must not lose tasks, running or unread.

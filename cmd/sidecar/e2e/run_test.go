@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/host/hosttest"
 )
 
 // `opencode run` ends at the main session's first idle and drops children:
@@ -75,5 +77,45 @@ func TestCtrlCInTheWaitEndsRun(t *testing.T) {
 	}
 	if err := r.Processes().WaitGone(deadline(t, gone)); err != nil {
 		t.Error(err)
+	}
+}
+
+// The sidecar dies while `opencode run` waits: the next one waits on.
+func TestRunOutlivesItsSidecar(t *testing.T) {
+	r := newRig(t, nil)
+	ctx := deadline(t, limit)
+	p, err := r.Project.Run(strings.Join([]string{Delegate(true, "@tag held", "@gate held", "@say the late result"), "@say launched"}, "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &served{T: t, Rig: r, Server: &hosttest.Server{Process: p}}
+	if err := r.Model.WaitLoad(ctx, "held", 1); err != nil {
+		t.Fatalf("%v\n%s", err, p.Output())
+	}
+	if _, err := p.WaitOutput(ctx, "launched"); err != nil {
+		t.Fatal(err)
+	}
+	before := s.sidecar()
+	s.kill(before)
+	s.wait("another sidecar runs", func() bool {
+		now, err := s.Sidecars()
+		return err == nil && len(now) == 1 && now[0].PID != before
+	})
+	r.Model.Open("held")
+	res, err := p.Wait(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(res.Stdout, "the late result"); res.Code != 0 || n == 0 {
+		t.Errorf("exit code %d, printed:\n%s\n%s", res.Code, res.Stdout, res.Stderr)
+	}
+	told := 0
+	for _, q := range r.Model.Requests() {
+		if q.Parent == "" {
+			told = max(told, strings.Count(strings.Join(q.Texts("user"), "\n"), "[DONE] "))
+		}
+	}
+	if told != 1 {
+		t.Errorf("the result was told %d times", told)
 	}
 }
