@@ -296,9 +296,7 @@ func (e *Engine) stopAll(ctx context.Context, reason string, which func(*run) bo
 		}
 	}
 	e.mu.Unlock()
-	for _, r := range runs {
-		e.end(ctx, r, &ending{state: task.Interrupted, reason: reason, until: until})
-	}
+	e.endAll(ctx, runs, &ending{state: task.Interrupted, reason: reason, until: until})
 	for i, r := range runs {
 		select {
 		case <-r.done:

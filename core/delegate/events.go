@@ -101,8 +101,8 @@ func (e *Engine) poll(ctx context.Context) {
 		case <-timer.C:
 			armed = false
 		}
-		directories := e.watched()
-		if len(directories) == 0 {
+		directories, open := e.watched()
+		if !open {
 			continue
 		}
 		var wg sync.WaitGroup
@@ -117,11 +117,12 @@ func (e *Engine) poll(ctx context.Context) {
 	}
 }
 
-// watched returns the directories in which a task runs or a parent waits.
-func (e *Engine) watched() map[string]bool {
+// watched returns the directories in which a task runs or a parent waits, and
+// whether there is anything to look after at all.
+func (e *Engine) watched() (directories map[string]bool, open bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	directories := map[string]bool{}
+	directories = map[string]bool{}
 	for _, r := range e.bySession {
 		directories[r.directory] = true
 	}
@@ -130,7 +131,7 @@ func (e *Engine) watched() map[string]bool {
 			directories[p.directory] = true
 		}
 	}
-	return directories
+	return directories, len(directories) > 0 || len(e.runs) > 0
 }
 
 // look compares what runs with what OpenCode says is not idle.

@@ -48,9 +48,6 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 			out.reason += fmt.Sprintf("; that its session stopped is not confirmed (%v)", err)
 		}
 	}
-	if session != "" {
-		e.endTasksOf(ctx, session, "the task that asked for it ended")
-	}
 	if out.state != task.Completed && session != "" {
 		partial, cancel := context.WithTimeout(looking, partialLimit)
 		if messages, err := e.read(partial, r.directory, session, messageID); err == nil {
@@ -150,6 +147,10 @@ func (e *Engine) leave(r *run, t task.Task) {
 	if r.session != "" && e.bySession[r.session] == r {
 		delete(e.bySession, r.session)
 	}
+	if own := e.parents[r.session]; own != nil {
+		own.deleted = true // its tasks end with it, and there is nobody left to tell
+		e.nudgeLocked(own)
+	}
 	e.edits.forget(r)
 	e.leaveLocked(r.root)
 	p := e.parentLocked(r.parent, r.directory)
@@ -183,7 +184,5 @@ func (e *Engine) endTasksOf(ctx context.Context, session, reason string) {
 		}
 	}
 	e.mu.Unlock()
-	for _, r := range runs {
-		e.end(ctx, r, &ending{state: task.Cancelled, reason: reason})
-	}
+	e.endAll(ctx, runs, &ending{state: task.Cancelled, reason: reason})
 }

@@ -168,4 +168,5 @@ func (e *Engine) enrolLocked(r *run) {
 	if p := e.parentLocked(r.parent, r.directory); r.wake == task.WakeAll {
 		p.gathers(r.group, 1)
 	}
+	poke(e.watch)
 }

@@ -83,8 +83,9 @@ func TestARacerThatFailsLeavesTheRaceToTheRest(t *testing.T) {
 // With one slot, a task that waited for its own child while it held the slot
 // would wait for ever.
 func TestAFractalTaskGivesItsSlotToItsChildren(t *testing.T) {
-	for _, background := range []bool{false, true} {
-		t.Run(fmt.Sprintf("background=%v", background), func(t *testing.T) {
+	for _, how := range []struct{ background, headless bool }{{false, false}, {true, false}, {true, true}} {
+		background := how.background
+		t.Run(fmt.Sprintf("%+v", how), func(t *testing.T) {
 			var engine *Engine
 			answer := func(p host.Prompt, s host.Session) fake.Reply {
 				switch {
@@ -109,6 +110,9 @@ func TestAFractalTaskGivesItsSlotToItsChildren(t *testing.T) {
 			}
 			play(t, 1, answer, func(t *testing.T, r *rig) {
 				engine = r.engine
+				if how.headless {
+					r.engine.Headless()
+				}
 				s := r.spec("outer")
 				s.Mode = task.Fractal
 				id := r.begin(s)
@@ -158,7 +162,7 @@ func TestDepthAndFanOutAreCapped(t *testing.T) {
 		if _, err := r.engine.Cancel(t.Context(), outer, "enough"); err != nil {
 			t.Fatal(err)
 		}
-		r.want(r.wait(inner), task.Cancelled, "task that asked for it ended")
+		r.want(r.wait(inner), task.Cancelled, "its task ended")
 	})
 }
 

@@ -20,7 +20,9 @@ type parent struct {
 
 	// held says when the user aborted the session, zero if that is over: nothing
 	// starts a turn before the user's next message.
-	held    time.Time
+	held time.Time
+	// deleted says that nobody is left to tell: the session is gone or, if it was a
+	// task's, the task has ended.
 	deleted bool
 
 	serving bool // a goroutine serves it
@@ -128,7 +130,8 @@ func (e *Engine) serve(ctx context.Context, p *parent) {
 	for {
 		e.mu.Lock()
 		p.again = false
-		deleted, headless, ending := p.deleted, e.headless, p.turnEnding != p.continued
+		// A task's session is told by waking it also in `opencode run`.
+		deleted, headless, ending := p.deleted, e.headless && e.bySession[p.session] == nil, p.turnEnding != p.continued
 		stopped := e.stopped
 		e.mu.Unlock()
 		switch {
@@ -169,7 +172,7 @@ func (e *Engine) unlessServed(p *parent) func() {
 
 // bury ends the tasks of a deleted session; there is nobody left to tell.
 func (e *Engine) bury(ctx context.Context, p *parent) {
-	e.endTasksOf(ctx, p.session, "the session that asked for it was deleted")
+	e.endTasksOf(ctx, p.session, "the session that asked for it was deleted, or its task ended")
 	e.mu.Lock()
 	ids := idsOf(p.outbox, func(d due) task.ID { return d.id })
 	if p.open == 0 {

@@ -205,8 +205,9 @@ func (e *Engine) bequeath(ctx context.Context, directory string, t task.Task) {
 		if v.state == task.Completed {
 			out.state, out.reason = v.state, ""
 		}
+		ours := false
 		for _, m := range messages {
-			if m.Role == host.Assistant {
+			if ours = ours || m.ID == t.MessageID; ours && m.Role == host.Assistant {
 				usage = usage.Plus(task.Usage(m.Usage))
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -133,6 +134,17 @@ func (e *Engine) end(ctx context.Context, r *run, why *ending) {
 	}
 }
 
+// endAll asks several runs to end at once, so that the store can commit the ends
+// of those that wait together. It returns when each has been asked and those
+// that never began have ended.
+func (e *Engine) endAll(ctx context.Context, runs []*run, why *ending) {
+	var all sync.WaitGroup
+	for _, r := range runs {
+		all.Go(func() { e.guard("end", func() { e.end(ctx, r, why) }) })
+	}
+	all.Wait()
+}
+
 // outcome is how an attempt ended.
 type outcome struct {
 	state  task.State
@@ -199,6 +211,9 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 	e.mu.Lock()
 	r.session, r.messageID = t.Session, t.MessageID
 	e.bySession[t.Session] = r
+	if p := e.parents[t.Session]; p != nil { // of an earlier attempt
+		p.deleted = false
+	}
 	e.mu.Unlock()
 	poke(e.watch)
 
