@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -82,7 +83,8 @@ func TestCtrlCInTheWaitEndsRun(t *testing.T) {
 
 // The sidecar dies while `opencode run` waits: the next one waits on.
 func TestRunOutlivesItsSidecar(t *testing.T) {
-	r := newRig(t, nil)
+	record := filepath.Join(t.TempDir(), "record")
+	r := newRig(t, nil, "OPENCODE_SIDECAR_RECORD="+record)
 	ctx := deadline(t, limit)
 	p, err := r.Project.Run(strings.Join([]string{Delegate(true, "@tag held", "@gate held", "@say the late result"), "@say launched"}, "\n"))
 	if err != nil {
@@ -95,6 +97,10 @@ func TestRunOutlivesItsSidecar(t *testing.T) {
 	if _, err := p.WaitOutput(ctx, "launched"); err != nil {
 		t.Fatal(err)
 	}
+	s.wait("the turn is held", func() bool {
+		crossed, err := os.ReadFile(record)
+		return err == nil && strings.Contains(string(crossed), `"again":true`)
+	})
 	before := s.sidecar()
 	s.kill(before)
 	s.wait("another sidecar runs", func() bool {

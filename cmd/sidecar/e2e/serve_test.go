@@ -252,12 +252,14 @@ func esc(s *served) {
 func abortParent(s *served) {
 	ctx := deadline(s.T, limit)
 	session := s.session()
-	s.prompt(session, Delegate(true, "@gate held", "@say the late result"), "@say launched")
+	s.prompt(session, Delegate(true, "@tag held", "@gate held", "@say the late result"), "@say launched")
 	if err := s.PromptAsync(ctx, session, hosttest.Text("@tag long", "@hang")); err != nil {
 		s.Fatal(err)
 	}
-	if err := s.Model.WaitLoad(ctx, "long", 1); err != nil {
-		s.Fatal(err)
+	for _, tag := range []string{"held", "long"} {
+		if err := s.Model.WaitLoad(ctx, tag, 1); err != nil {
+			s.Fatal(err)
+		}
 	}
 	if err := s.Abort(ctx, session); err != nil {
 		s.Fatal(err)
