@@ -116,6 +116,17 @@ func paced(n int, every time.Duration, do func(i int) error) ([]time.Duration, e
 	return took, errors.Join(errs...)
 }
 
+// pingEvery is the distance of the pings that show how long this machine takes for
+// a call that does nothing.
+const pingEvery = 10 * time.Millisecond
+
+func (s *fakeShim) pings(ctx context.Context, n int) ([]time.Duration, error) {
+	return paced(n, pingEvery, func(int) error {
+		_, err := rpc.Invoke(ctx, s.Conn, wire.Ping, wire.PingParams{})
+		return err
+	})
+}
+
 // collisions counts what a log says of a database that somebody else had locked.
 func collisions(files ...string) (n int, err error) {
 	for _, file := range files {
