@@ -10,12 +10,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencode-sidecar/opencode-sidecar/cmd/sidecar/e2e/fakeshim"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 	"github.com/opencode-sidecar/opencode-sidecar/host/hosttest/fake"
 	"github.com/opencode-sidecar/opencode-sidecar/rpc"
 	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
-
-	"github.com/opencode-sidecar/opencode-sidecar/cmd/sidecar/e2e/fakeshim"
 )
 
 const swarmLimit = 50
