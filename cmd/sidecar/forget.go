@@ -15,7 +15,8 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/sqlitestore"
 )
 
-const forgetUsage = `sidecar forget erases the prompts and results of ended tasks from the task database of this machine.
+const forgetUsage = `sidecar forget erases the prompts and results of ended tasks, and what their errors and notes say, from
+the task database of this machine. Their descriptions stay.
 
 Usage:
   sidecar forget [--task ID] [--session SES] [--worktree DIR] [--older-than AGE] [--records] [--yes]
@@ -26,7 +27,8 @@ Usage:
   --worktree DIR     the tasks of the worktree that DIR belongs to; . for this one
   --older-than AGE   tasks that ended longer ago than this, as in 720h or 30d
   --all              all tasks
-  --records          delete the tasks altogether; without, the records of when they ran and what they used stay
+  --records          delete the tasks altogether; without, their descriptions and the records of when
+                     they ran and what they used stay
   --yes              do not ask
 
 Filters narrow each other. Open tasks are left as they are. Sessions in OpenCode and files below
@@ -232,7 +234,9 @@ func erase(t *task.Task) {
 			*text = sqlitestore.Erased
 		}
 	}
+	t.Error, t.Note = "", ""
 	for i := range t.Past {
+		t.Past[i].Error = ""
 		if t.Past[i].Result != "" {
 			t.Past[i].Result = sqlitestore.Erased
 		}

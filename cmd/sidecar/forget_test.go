@@ -25,7 +25,7 @@ func (d *desk) remembers() (prompts, records string) {
 		records += digit
 		if stored.Prompt == t.Prompt {
 			prompts += digit
-		} else if stored.Prompt != sqlitestore.Erased || strings.Contains(stored.Result, "well") ||
+		} else if stored.Prompt != sqlitestore.Erased || strings.Contains(stored.Result, "well") || stored.Error != "" || stored.Note != "" ||
 			len(stored.Past) > 0 && stored.Past[0].Result != sqlitestore.Erased {
 			d.Errorf("of %s is left %+v", t.ID, stored)
 		}

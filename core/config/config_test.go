@@ -302,11 +302,14 @@ func TestSchemaIsTheDeclaration(t *testing.T) {
 		return resolved.Validate(v) == nil
 	}
 	printed := properties(t)
-	if want := reflect.TypeFor[config.Options]().NumField() - 1; len(printed) != want {
+	ofEnv := []string{"store", "resultRetention"}
+	if want := reflect.TypeFor[config.Options]().NumField() - len(ofEnv); len(printed) != want {
 		t.Errorf("%d properties for %d options that the plugin can set", len(printed), want)
 	}
-	if _, there := printed["store"]; there {
-		t.Error("the schema has an option that only the environment can set")
+	for _, key := range ofEnv {
+		if _, there := printed[key]; there {
+			t.Errorf("the schema has %s, which only the environment can set", key)
+		}
 	}
 	for key, p := range printed {
 		if p.Description == "" {
@@ -345,9 +348,8 @@ var equateEmptyMaps = cmp.Options{
 
 func TestReference(t *testing.T) {
 	lines := strings.Split(strings.TrimSuffix(config.Reference(), "\n"), "\n")
-	printed := properties(t)
-	if len(lines) != len(printed)+3 {
-		t.Fatalf("%d lines for %d options", len(lines), len(printed))
+	if want := reflect.TypeFor[config.Options]().NumField() + 2; len(lines) != want {
+		t.Fatalf("%d lines for %d options", len(lines), want-2)
 	}
 	for _, want := range []string{
 		"| Option | Type | Default | Environment | Meaning |",
@@ -372,7 +374,7 @@ func TestReference(t *testing.T) {
 func TestMachineLevel(t *testing.T) {
 	want := []string{
 		"adaptiveConcurrency", "agentConcurrency", "binary", "circuitFailureThreshold", "circuitRecovery", "circuitSuccesses",
-		"defaultConcurrency", "globalConcurrency", "log", "logLevel", "memoryPressure", "modelConcurrency", "providerConcurrency", "resultRetention",
+		"defaultConcurrency", "globalConcurrency", "log", "logLevel", "memoryPressure", "modelConcurrency", "providerConcurrency",
 	}
 	var got []string
 	for key := range properties(t) {
@@ -389,6 +391,18 @@ func TestMachineLevel(t *testing.T) {
 	}
 	if config.MachineLevel("nonsense") {
 		t.Error("an unknown key is machine-level")
+	}
+}
+
+// The database holds the tasks of all projects, so none of them may say when
+// those of the others are deleted.
+func TestAProjectCannotSetTheRetention(t *testing.T) {
+	opts, warnings, err := config.Load(json.RawMessage(`{"resultRetention":"1h"}`), func(string) (string, bool) { return "", false })
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].Message, "OPENCODE_SIDECAR_RESULT_RETENTION") {
+		t.Errorf("%v, warnings %v", err, warnings)
+	}
+	if opts.ResultRetention != config.Default().ResultRetention {
+		t.Errorf("it is %v now", opts.ResultRetention)
 	}
 }
 

@@ -54,7 +54,7 @@ type Options struct {
 	MaxToolCalls            int                 `json:"maxToolCalls" default:"1000" min:"0" max:"100000" doc:"After how many tool calls an attempt counts as run away and is stopped; 0 for no limit."`
 	MaxRepeatedCalls        int                 `json:"maxRepeatedCalls" default:"10" min:"0" max:"1000" doc:"After how many equal tool calls in a row an attempt counts as run away and is stopped; 0 for no limit."`
 	SessionPool             bool                `json:"sessionPool" default:"false" doc:"Let a task go on in the session of a completed one of the same parent and agent, with all that was said in it."`
-	ResultRetention         time.Duration       `json:"resultRetention" default:"720h" min:"1h" max:"87600h" scope:"machine" doc:"How long ended tasks and their results are kept."`
+	ResultRetention         time.Duration       `json:"resultRetention" default:"720h" min:"1h" max:"87600h" scope:"env" doc:"How long ended tasks and their results are kept; those that nobody was told of three times as long. It holds for the tasks of all projects on this machine."`
 	Archive                 bool                `json:"archive" default:"false" doc:"Append each ended task to .opencode/archive/tasks/tasks_YYYY-MM-DD.jsonl."`
 	Store                   string              `json:"store" scope:"env" doc:"Path of the task database, or memory to keep tasks in memory only; empty chooses one under the state folder."`
 	Toasts                  bool                `json:"toasts" default:"true" doc:"Show a toast when tasks end, one for those that end within a moment."`

@@ -20,21 +20,33 @@ const ended = "state NOT IN ('pending', 'running')"
 // settled is an ended task that nobody waits for any more.
 const settled = ended + " AND (told = 1 OR head ->> '$.Wake' = 'none')"
 
+// untoldTimes is how many times as long a task is kept that its parent was never
+// told of: its session may still come back, but hardly after that.
+const untoldTimes = 3
+
 // Prune deletes the tasks that ended longer than olderThan ago and whose parent
-// was told, or is not to be, and returns how many. Others stay however old.
-func (s *Store) Prune(ctx context.Context, olderThan time.Duration) (int, error) {
-	f := &filter{}
-	f.and("CASE ended WHEN 0 THEN created ELSE ended END < ? AND "+settled, time.Now().Add(-olderThan).UnixMilli())
-	n, err := s.sweepTasks(ctx, f, "DELETE FROM tasks WHERE seq = ? AND "+settled)
-	if err != nil {
-		return n, fmt.Errorf("deleting old tasks: %w", err)
+// was told, or is not to be, and those that ended three times as long ago in any
+// case. It returns how many. Open tasks stay however old.
+func (s *Store) Prune(ctx context.Context, olderThan time.Duration) (n int, err error) {
+	for _, old := range []struct {
+		which string
+		age   time.Duration
+	}{{settled, olderThan}, {ended, untoldTimes * olderThan}} {
+		f := &filter{}
+		f.and("CASE ended WHEN 0 THEN created ELSE ended END < ? AND "+old.which, time.Now().Add(-old.age).UnixMilli())
+		more, err := s.sweepTasks(ctx, f, "DELETE FROM tasks WHERE seq = ? AND "+old.which)
+		n += more
+		if err != nil {
+			return n, fmt.Errorf("deleting old tasks: %w", err)
+		}
 	}
 	return n, nil
 }
 
 // Forget erases what the ended tasks that match q contain, and returns how many
 // there were: with rows the tasks themselves, without only prompts and results,
-// those of earlier attempts too, for which Erased then stands. q.Limit is ignored. A query without any filter
+// for which Erased then stands, and errors and notes, which are cleared, all of
+// them of earlier attempts too. q.Limit is ignored. A query without any filter
 // also deletes the damaged files that were set aside. What it erases is
 // overwritten in the database and gone from its log when it returns; an error
 // with ErrBusy after the erasing means that the log could not be emptied yet.
@@ -48,6 +60,10 @@ func (s *Store) Forget(ctx context.Context, q task.Query, rows bool) (int, error
 		commands = []string{
 			"UPDATE prompts" + erased, "UPDATE results" + erased,
 			"UPDATE past SET body = json_set(body, '$.Result', '" + Erased + "')" + of + "body ->> '$.Result' <> ''",
+			// What went wrong may quote what was asked for or answered.
+			"UPDATE past SET body = json_set(body, '$.Error', '')" + of + "body ->> '$.Error' <> ''",
+			"UPDATE tasks SET head = json_remove(head, '$.Error', '$.Note')" + of +
+				"(head ->> '$.Error' <> '' OR head ->> '$.Note' <> '')",
 		}
 	}
 	n, err := s.sweepTasks(ctx, f, commands...)

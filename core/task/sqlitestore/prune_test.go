@@ -14,7 +14,7 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
 
-func TestPruneDeletesOnlyWhatNobodyWaitsFor(t *testing.T) {
+func TestPruneDeletesWhatNobodyWaitsFor(t *testing.T) {
 	s := open(t, file(t))
 	month := 30 * 24 * time.Hour
 	add := func(n int, state task.State, told bool, ended time.Duration) {
@@ -27,7 +27,8 @@ func TestPruneDeletesOnlyWhatNobodyWaitsFor(t *testing.T) {
 	}
 	add(1, task.Completed, true, month+time.Hour)
 	add(2, task.Completed, true, month-time.Hour)
-	add(3, task.Failed, false, 9*month)
+	add(3, task.Failed, false, 3*month-time.Hour)
+	add(7, task.Failed, false, 3*month+time.Hour)
 	add(4, task.Running, false, 0)
 	nobody := sample(6) // is to be told
 	nobody.State, nobody.Wake, nobody.Ended = task.Completed, task.WakeNone, time.Now().Add(-2*month)
@@ -37,13 +38,13 @@ func TestPruneDeletesOnlyWhatNobodyWaitsFor(t *testing.T) {
 		add(100+i, task.Cancelled, true, 2*month)
 	}
 	n, err := s.Prune(t.Context(), month)
-	if err != nil || n != 252 {
-		t.Errorf("pruned %d, %v; want 252", n, err)
+	if err != nil || n != 253 {
+		t.Errorf("pruned %d, %v; want 253", n, err)
 	}
 	if got := count(t, s); got != 4 {
 		t.Errorf("%d tasks left, want 4", got)
 	}
-	for _, gone := range []int{1, 100, 349} {
+	for _, gone := range []int{1, 7, 100, 349} {
 		if _, err := s.Get(t.Context(), sample(gone).ID); !errors.Is(err, task.ErrNotFound) {
 			t.Errorf("task %d: %v, want ErrNotFound", gone, err)
 		}
@@ -82,14 +83,16 @@ func TestForgottenTextIsGoneFromTheDisk(t *testing.T) {
 			for i := range 20 {
 				tk := sample(i)
 				tk.Prompt = string(secret)
-				tk.Past = []task.Attempt{{Result: string(secret)}}
+				tk.Past = []task.Attempt{{Result: string(secret), Error: string(secret)}}
 				if i == 0 {
 					tk.Prompt, tk.Past = "open", nil
 				}
 				create(t, s, tk)
 				tk, err := s.Update(t.Context(), tk.ID, tk.Fence(), func(x *task.Task) { x.State = task.Running })
 				if err == nil && i > 0 {
-					_, err = s.Update(t.Context(), tk.ID, tk.Fence(), func(x *task.Task) { x.State, x.Result = task.Completed, string(secret) })
+					_, err = s.Update(t.Context(), tk.ID, tk.Fence(), func(x *task.Task) {
+						x.State, x.Result, x.Error, x.Note = task.Failed, string(secret), string(secret), string(secret)
+					})
 				}
 				if err != nil {
 					t.Fatal(err)
@@ -106,7 +109,7 @@ func TestForgottenTextIsGoneFromTheDisk(t *testing.T) {
 			if rows != errors.Is(err, task.ErrNotFound) {
 				t.Errorf("a forgotten task: %v", err)
 			}
-			if !rows && (tk.Prompt != Erased || tk.Result != Erased || tk.Description == "") {
+			if !rows && (tk.Prompt != Erased || tk.Result != Erased || tk.Error != "" || tk.Note != "" || tk.Past[0].Error != "" || tk.Description == "") {
 				t.Errorf("a forgotten task is now %+v", tk)
 			}
 			if err := s.Close(); err != nil {
