@@ -43,7 +43,7 @@ func judge(messages []host.Message, messageID string) verdict {
 	for i := range messages {
 		m := &messages[i]
 		if m.Role == host.User {
-			if answered && len(m.Parts) > 0 && !byPerson(*m) {
+			if answered && reopens(messages[:i], *m, *last) {
 				answered, last = false, nil
 			}
 			if m.ID == messageID || len(ours) > 0 && !answered {
@@ -51,7 +51,7 @@ func judge(messages []host.Message, messageID string) verdict {
 			}
 			continue
 		}
-		if !ours[m.Parent] || m.Summary || answered {
+		if !ours[m.Parent] || m.Summary || answered || isOutput(messages, *m) {
 			continue
 		}
 		last = m
@@ -98,4 +98,15 @@ func judge(messages []host.Message, messageID string) verdict {
 // final reports whether an assistant message ends its turn.
 func final(m *host.Message) bool {
 	return m.Error != nil || !m.Completed.IsZero() && m.Finish != "" && m.Finish != "tool-calls" && m.Finish != "unknown"
+}
+
+// reopens reports whether a message after the final one of an attempt asks for
+// another answer, given those before it. Ours do, but an abort has thrown away
+// what was queued until then. OpenCode's own do not: it may compact a conversation
+// that has its answer, and then asks the model whether there is more to do.
+func reopens(before []host.Message, m, last host.Message) bool {
+	if !synthetic(m) || isCommand(m) || isContinuation(before, m) {
+		return false
+	}
+	return !last.Error.Aborted() || m.Created.After(last.Completed)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -231,45 +230,4 @@ func (e *Engine) markTold(ctx context.Context, tasks []task.Task) {
 		})
 	}
 	all.Wait()
-}
-
-// abortedAt returns when the last turn of a session was stopped, zero if it was
-// not. One that is stopped between two tries of its provider ends without an
-// error; messages that were queued behind it stay without an answer. A person
-// who has spoken since has ended the hold.
-func abortedAt(messages []host.Message) time.Time {
-	var spoke time.Time
-	for _, m := range slices.Backward(messages) {
-		if m.Role != host.Assistant {
-			if spoke.IsZero() && byPerson(m) {
-				spoke = m.Created
-			}
-			continue
-		}
-		if spoke.After(m.Completed) {
-			break
-		}
-		if m.Error.Aborted() || m.Error == nil && m.Finish == "" {
-			return m.Completed
-		}
-		break
-	}
-	return time.Time{}
-}
-
-// byPerson reports whether somebody typed a message.
-func byPerson(m host.Message) bool {
-	return m.Role == host.User && slices.ContainsFunc(m.Parts, func(p host.Part) bool { return p.Type == "text" && !p.Synthetic })
-}
-
-// lastSpeaker returns the agent and model that a session runs with: a message of
-// ours must not switch them. After a long turn only answers are in sight, which
-// carry them as well; a compaction's summary has an agent of its own.
-func lastSpeaker(messages []host.Message) (agent string, model host.Model) {
-	for _, m := range slices.Backward(messages) {
-		if m.Agent != "" && m.Model.ID != "" && !m.Summary {
-			return m.Agent, m.Model
-		}
-	}
-	return "", host.Model{}
 }
