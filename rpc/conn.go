@@ -25,6 +25,9 @@ type Options struct {
 	// MapError turns errors of the domain into errors for the wire, nil when it
 	// does not know one. It sees what has no *Error of its own in its chain.
 	MapError func(error) *Error
+	// PeerGone, if set, is called once when the input has ended or nothing can be
+	// written any more, before the calls that wait for the peer fail.
+	PeerGone func()
 	// MaxConcurrent is how many handlers may run at a time; 64 when zero.
 	// Requests beyond it wait in arrival order.
 	MaxConcurrent int
@@ -53,6 +56,7 @@ type Conn struct {
 	lib       *jsonrpc2.Conn
 	closing   chan struct{}
 	closeOnce sync.Once
+	peerGone  func()
 }
 
 // NewConn makes a connection. It reads and writes nothing before Serve.
@@ -71,13 +75,14 @@ func NewConn(o Options) *Conn {
 	}
 	frames := newFrameReader(o.In, o.MaxFrame, max(o.MaxFrame, o.MaxDrain))
 	c := &Conn{
-		log:     o.Log,
-		flush:   o.FlushTimeout,
-		in:      o.In,
-		out:     newWriter(o.Out),
-		calls:   &calls{waiting: map[uint64]chan answer{}},
-		started: make(chan struct{}),
-		closing: make(chan struct{}),
+		log:      o.Log,
+		flush:    o.FlushTimeout,
+		in:       o.In,
+		out:      newWriter(o.Out),
+		calls:    &calls{waiting: map[uint64]chan answer{}},
+		started:  make(chan struct{}),
+		closing:  make(chan struct{}),
+		peerGone: o.PeerGone,
 	}
 	c.stream = &stream{
 		frames:  frames,
@@ -137,15 +142,21 @@ func (c *Conn) Serve(ctx context.Context) error {
 	close(c.started)
 
 	var err error
+	gone := false
 	select {
 	case err = <-c.stream.ended:
+		gone = true
 	case err = <-c.out.failed:
+		gone = true
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-c.closing:
 		err = ErrClosed
 	}
 
+	if gone && c.peerGone != nil {
+		c.peerGone()
+	}
 	c.requests.stop()
 	cancel(ErrClosed)
 	reason := ErrClosed

@@ -81,7 +81,7 @@ func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (stri
 	a.store = openStore(storePath(env), a.log)
 
 	router := rpc.NewRouter()
-	a.conn = rpc.NewConn(rpc.Options{In: in, Out: out, Router: router, Log: a.log, MapError: handler.MapError})
+	a.conn = rpc.NewConn(rpc.Options{In: in, Out: out, Router: router, Log: a.log, MapError: handler.MapError, PeerGone: func() { a.tasks.HostGone() }})
 	a.tasks = delegate.New(delegate.Options{
 		Store: a.store, Host: client.New(a.conn, a.workspaces.Resolve), Limits: a.limits,
 		Owners: a.store.owners(), Archive: archive.New(time.Local), Log: a.log,

@@ -106,6 +106,7 @@ func (a *app) watchHost(ctx context.Context) {
 		return // gone before we looked, or we are init's child on purpose
 	}
 	if err := proc.WaitExit(ctx, parent); err == nil {
+		a.tasks.HostGone()
 		a.requestStop("the host ended", lifecycle.BudgetHostGone)
 	} else if ctx.Err() == nil {
 		a.log.Warn().Err(err).Msg("the host cannot be watched; its end shows by EOF only")

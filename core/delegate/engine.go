@@ -72,13 +72,21 @@ type Engine struct {
 	// quit is closed when Run begins to end.
 	quit chan struct{}
 
+	// reaping is held while the tasks of dead owners are judged.
+	reaping sync.Mutex
+
 	// mu guards what follows. It is never held during a call to the store, the
 	// host or the limiter.
 	mu        sync.Mutex
 	owner     string               // the OpenCode process that we serve
 	places    map[string]workplace // by directory
+	dead      map[string]bool      // owners that were seen dead
+	born      time.Time            // what is older is an earlier sidecar's
+	adopted   bool                 // what an earlier sidecar of the owner left is ours
+	opening   chan struct{}        // closed when the next directory is opened
 	headless  bool
 	stopped   bool
+	hostGone  bool
 	runs      map[task.ID]*run
 	bySession map[string]*run // by child session
 	parents   map[string]*parent
@@ -97,7 +105,6 @@ type workplace struct {
 	worktree string
 	settings Settings
 	closed   bool // perhaps for good
-	adopted  bool // what an earlier sidecar of this host left here is ours
 	swept    bool // and what the store knows nothing of was looked for
 }
 
@@ -110,6 +117,8 @@ type errands struct {
 	opened   []string  // directories in which dead owners may have left tasks
 	ending   []doomed  // runs that an event condemned
 	noted    []string  // directories that a toast is due in
+	unheard  []task.ID // outcomes of which nobody is left to be told
+	strays   []stray   // questions of sessions that are no task's own
 }
 
 // doomed is a run and why it has to end.
@@ -134,8 +143,8 @@ type Options struct {
 func New(o Options) *Engine {
 	return &Engine{
 		store: o.Store, host: o.Host, limits: o.Limits, owners: o.Owners, archive: o.Archive, log: o.Log,
-		signal: make(chan struct{}, 1), watch: make(chan struct{}, 1), quit: make(chan struct{}),
-		places: map[string]workplace{}, runs: map[task.ID]*run{}, bySession: map[string]*run{},
+		signal: make(chan struct{}, 1), watch: make(chan struct{}, 1), quit: make(chan struct{}), opening: make(chan struct{}), born: time.Now(),
+		places: map[string]workplace{}, dead: map[string]bool{}, runs: map[task.ID]*run{}, bySession: map[string]*run{},
 		parents: map[string]*parent{}, trees: map[string]*tree{}, notices: map[string]*notice{},
 		lineage: map[string]origin{}, agents: map[string]agentList{},
 	}
@@ -157,8 +166,8 @@ func (e *Engine) WorkspaceOpened(ctx context.Context, directory, worktree string
 	e.mu.Lock()
 	place := e.places[directory]
 	place.worktree, place.settings, place.closed = worktree, s, false
-	adopt := !place.adopted
-	place.adopted = true
+	adopt := !e.adopted
+	e.adopted = true
 	// Once, and only the directories that the shim opens again at once: later such
 	// sessions are people's.
 	if !place.swept && !e.respawned.IsZero() && time.Since(e.respawned) < sweepWindow {
@@ -172,17 +181,17 @@ func (e *Engine) WorkspaceOpened(ctx context.Context, directory, worktree string
 			e.nudgeLocked(p)
 		}
 	}
+	close(e.opening)
+	e.opening = make(chan struct{})
 	e.mu.Unlock()
 	poke(e.signal)
 	if !adopt {
 		return
 	}
-	if err := e.adopt(ctx, directory); err != nil {
-		e.log.Error().Err(err).Str("directory", directory).Msg("the tasks of an earlier sidecar could not be read")
+	if err := e.adopt(ctx); err != nil {
+		e.log.Error().Err(err).Msg("not all tasks of an earlier sidecar could be read")
 		e.mu.Lock()
-		place := e.places[directory]
-		place.adopted = false
-		e.places[directory] = place
+		e.adopted = false // the next one that is opened tries again
 		e.mu.Unlock()
 	}
 }
@@ -241,10 +250,26 @@ func (e *Engine) Run(ctx context.Context) {
 		for _, d := range next.ending {
 			wg.Go(func() { e.guard("end", func() { e.end(ctx, d.run, d.why) }) })
 		}
+		if len(next.unheard) > 0 {
+			wg.Go(func() { e.guard("told", func() { e.hush(ctx, next.unheard) }) })
+		}
+		for _, q := range next.strays {
+			wg.Go(func() { e.guard("question", func() { e.trace(ctx, q) }) })
+		}
 		for _, directory := range next.noted {
 			wg.Go(func() { e.guard("toast", func() { e.toast(ctx, directory) }) })
 		}
 	}
+}
+
+// HostGone is called when OpenCode has ended: nothing can be asked of it any
+// more, and its sessions have stopped. Open tasks then stay open in the store,
+// for the next process of their worktree to judge by what their sessions hold.
+func (e *Engine) HostGone() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stopped = true
+	e.hostGone = e.owners != nil
 }
 
 // Stop refuses new tasks and ends the open ones as interrupted, their sessions
@@ -283,6 +308,9 @@ func (e *Engine) WorkspaceGone(ctx context.Context, directory string) error {
 }
 
 func (e *Engine) stopAll(ctx context.Context, reason string, which func(*run) bool) error {
+	if e.bereft() {
+		return nil
+	}
 	// The end has to be stored in time, whether the sessions stop or not.
 	until := time.Now().Add(stopLimit)
 	if deadline, ok := ctx.Deadline(); ok {
@@ -296,7 +324,7 @@ func (e *Engine) stopAll(ctx context.Context, reason string, which func(*run) bo
 		}
 	}
 	e.mu.Unlock()
-	e.endAll(ctx, runs, &ending{state: task.Interrupted, reason: reason, until: until})
+	e.condemn(&ending{state: task.Interrupted, reason: reason, until: until}, runs...)
 	for i, r := range runs {
 		select {
 		case <-r.done:
@@ -305,6 +333,13 @@ func (e *Engine) stopAll(ctx context.Context, reason string, which func(*run) bo
 		}
 	}
 	return nil
+}
+
+// bereft reports whether open tasks are left to the next process.
+func (e *Engine) bereft() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.hostGone
 }
 
 // guard keeps a bug in one task's affairs from ending all the others.

@@ -41,19 +41,23 @@ func (e *Engine) Event(directory string, ev host.Event) {
 			r.failure = ev.Error
 			r.hint()
 		case ev.Type == host.EventPermission:
-			r.asked(ev.Question)
+			r.asked(ev.Session, ev.Question)
 			e.warnLocked(r, ev.Question)
 		case ev.Type == host.EventReplied:
 			r.answered(ev.Question)
 		case ev.Type == host.EventMessage && ev.Role == host.Assistant:
 			e.spendLocked(r, ev.MessageID, ev.Usage)
-			if ev.Usage.Output > 0 && r.lease != nil {
-				r.lease.Report(limit.Success) // now, not when the task ends: others may wait for its provider to work
+			if ev.Usage.Output > 0 && r.lease != nil && e.limits.Open(keys(r.agent, r.model)...) {
+				r.lease.Report(limit.Success) // now, not when the task ends: others wait for its provider to work
 			}
 		case ev.Type == host.EventPart && ev.Call.ID != "":
 			e.calledLocked(r, ev.MessageID, ev.Call)
 			e.editedLocked(r, ev.Call)
 		}
+	}
+	if ev.Type == host.EventPermission && e.bySession[ev.Session] == nil && len(e.bySession) > 0 {
+		e.strays = append(e.strays, stray{directory, ev.Session, ev.Question})
+		poke(e.signal)
 	}
 	p := e.parents[ev.Session]
 	if p == nil {
@@ -186,7 +190,7 @@ func (e *Engine) obey(ctx context.Context) {
 		r := e.runs[t.ID]
 		e.mu.Unlock()
 		if r != nil {
-			e.end(ctx, r, &ending{state: task.Cancelled, reason: t.Stop})
+			e.condemn(&ending{state: task.Cancelled, reason: t.Stop}, r)
 		}
 	}
 }

@@ -67,10 +67,16 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 		e.decide(ctx, r)
 		e.keep(t)
 	}
-	if e.archive != nil && t.ID != "" && e.config(r.directory).Archive {
-		if err := e.archive.Append(t); err != nil {
-			e.log.Warn().Err(err).Str("task", string(r.id)).Msg("the task was not archived")
-		}
+	e.archiveEnd(t)
+}
+
+// archiveEnd appends an ended task to the archive of its workspace.
+func (e *Engine) archiveEnd(t task.Task) {
+	if e.archive == nil || !t.State.Terminal() || t.ID == "" || !e.config(t.Directory).Archive {
+		return
+	}
+	if err := e.archive.Append(t); err != nil {
+		e.log.Warn().Err(err).Str("task", string(t.ID)).Msg("the task was not archived")
 	}
 }
 
@@ -80,11 +86,14 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 func (e *Engine) storeEnd(ctx context.Context, r *run, out outcome) task.Task {
 	e.mu.Lock()
 	usage := r.before.Plus(r.total)
-	settled := r.wake == task.WakeNone && r.background
+	settled := r.background && (r.wake == task.WakeNone || r.orphan)
 	note := e.edits.shared(r.id)
 	e.mu.Unlock()
 	keeping := context.WithoutCancel(ctx)
 	for try := 0; ; try++ {
+		if out.state != task.Completed && e.bereft() {
+			return task.Task{}
+		}
 		t, err := e.store.Get(keeping, r.id)
 		if err == nil {
 			t, err = e.store.Update(keeping, r.id, t.Fence(), func(t *task.Task) {
@@ -96,18 +105,15 @@ func (e *Engine) storeEnd(ctx context.Context, r *run, out outcome) task.Task {
 		if err == nil {
 			return t
 		}
-		_, lawless := errors.AsType[*task.TransitionError](err)
-		hopeless := lawless || errors.Is(err, task.ErrNotFound) || errors.Is(err, task.ErrStale) && t.State.Terminal()
-		if try == 0 || hopeless {
+		lost := hopeless(err) || errors.Is(err, task.ErrStale) && t.State.Terminal()
+		if try == 0 || lost {
 			e.log.Error().Err(err).Str("task", string(r.id)).Msg("the end of a task could not be stored")
 			e.releaseLease(r, out) // its session has stopped
 		}
-		if hopeless {
+		if lost {
 			return t
 		}
 		select {
-		case <-ctx.Done():
-			return t
 		case <-e.quit:
 			return t
 		case <-time.After(storeAgain):
@@ -143,14 +149,13 @@ func reportOf(out outcome) limit.Outcome {
 func (e *Engine) leave(r *run, t task.Task) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.runs, r.id)
+	if e.runs[r.id] == r { // else it has been resumed since its end was stored
+		delete(e.runs, r.id)
+	}
 	if r.session != "" && e.bySession[r.session] == r {
 		delete(e.bySession, r.session)
 	}
-	if own := e.parents[r.session]; own != nil {
-		own.deleted = true // its tasks end with it, and there is nobody left to tell
-		e.nudgeLocked(own)
-	}
+	e.orphanLocked(r)
 	e.edits.forget(r)
 	e.leaveLocked(r.root)
 	p := e.parentLocked(r.parent, r.directory)
@@ -158,7 +163,11 @@ func (e *Engine) leave(r *run, t task.Task) {
 	if r.wake == task.WakeAll {
 		p.gathers(r.group, -1)
 	}
-	if r.background && r.wake != task.WakeNone {
+	if r.orphan {
+		e.unheard = append(e.unheard, r.id)
+		poke(e.signal)
+	} else if r.background && r.wake != task.WakeNone {
+		p.remove(r.id) // of an earlier attempt that was not told yet
 		p.outbox = append(p.outbox, due{id: r.id, group: r.group, all: r.wake == task.WakeAll, since: time.Now()})
 		p.arrived = time.Now()
 	}
@@ -172,8 +181,36 @@ func (e *Engine) leave(r *run, t task.Task) {
 	e.nudgeLocked(p)
 }
 
+// orphanLocked ends the tasks of a task that has ended; there is nobody left who
+// could be told of them.
+func (e *Engine) orphanLocked(r *run) {
+	own := e.parents[r.session]
+	if r.session == "" || own == nil {
+		return
+	}
+	for _, other := range e.runs {
+		if other.parent == r.session {
+			other.orphan = true
+			e.ending = append(e.ending, doomed{other, &ending{state: task.Cancelled, reason: "the task that asked for it ended"}})
+		}
+	}
+	e.unheard = append(e.unheard, idsOf(own.outbox, func(d due) task.ID { return d.id })...)
+	own.outbox = nil
+	e.dropParentLocked(own)
+	poke(e.signal)
+}
+
+// hush marks outcomes as told of which nobody is left to be told.
+func (e *Engine) hush(ctx context.Context, ids []task.ID) {
+	for _, id := range ids {
+		if _, err := e.told(ctx, id); err != nil && !errors.Is(err, task.ErrNotFound) {
+			e.log.Warn().Err(err).Str("task", string(id)).Msg("delivery not stored")
+		}
+	}
+}
+
 // endTasksOf cancels the open tasks of a session.
-func (e *Engine) endTasksOf(ctx context.Context, session, reason string) {
+func (e *Engine) endTasksOf(session, reason string) {
 	e.mu.Lock()
 	var runs []*run
 	if p := e.parents[session]; p != nil && p.open > 0 {
@@ -184,5 +221,5 @@ func (e *Engine) endTasksOf(ctx context.Context, session, reason string) {
 		}
 	}
 	e.mu.Unlock()
-	e.endAll(ctx, runs, &ending{state: task.Cancelled, reason: reason})
+	e.condemn(&ending{state: task.Cancelled, reason: reason}, runs...)
 }

@@ -45,7 +45,25 @@ func (e *Engine) Launch(ctx context.Context, s Spec) (task.Task, error) {
 		e.unreserve(s.Parent, t.Root)
 		return task.Task{}, err
 	}
-	return t, e.queue(ctx, t)
+	return t, e.admit(ctx, t)
+}
+
+// admit queues a stored task. If the caller has given up meanwhile nobody knows
+// of the task, so it is ended.
+func (e *Engine) admit(ctx context.Context, t task.Task) error {
+	if err := e.queue(ctx, t); err != nil || ctx.Err() == nil {
+		return err
+	}
+	e.mu.Lock()
+	r := e.runs[t.ID]
+	if r != nil {
+		r.background = false // the call's own error tells
+	}
+	e.mu.Unlock()
+	if r != nil {
+		e.end(ctx, r, &ending{state: task.Cancelled, reason: "the call that asked for it was stopped"})
+	}
+	return context.Cause(ctx)
 }
 
 // reserve counts a task against its parent before anything is asked or stored,
@@ -134,12 +152,13 @@ func (e *Engine) launch(ctx context.Context, s Spec, settings Settings) (task.Ta
 	}
 	for try := 0; ; try++ {
 		t.ID = task.NewID()
-		err := e.store.Create(ctx, t)
+		// Not stopped half-way: it could be stored and nobody would know.
+		err := e.store.Create(context.WithoutCancel(ctx), t)
 		if err == nil {
 			return t, nil
 		}
 		if !errors.Is(err, task.ErrExists) || try == 8 {
-			return task.Task{Root: t.Root}, fmt.Errorf("the task could not be stored: %w", err)
+			return task.Task{Root: t.Root}, fmt.Errorf("%w: the task could not be stored: %w", ErrRefused, err)
 		}
 	}
 }
@@ -159,6 +178,7 @@ func (e *Engine) queue(ctx context.Context, t task.Task) error {
 	if err := e.submit(ctx, r); err != nil {
 		return ErrStopping
 	}
+	e.rejudge(ctx, r)
 	return nil
 }
 

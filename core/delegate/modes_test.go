@@ -162,7 +162,7 @@ func TestDepthAndFanOutAreCapped(t *testing.T) {
 		if _, err := r.engine.Cancel(t.Context(), outer, "enough"); err != nil {
 			t.Fatal(err)
 		}
-		r.want(r.wait(inner), task.Cancelled, "its task ended")
+		r.want(r.wait(inner), task.Cancelled, "task that asked for it ended")
 	})
 }
 

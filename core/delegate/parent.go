@@ -20,9 +20,7 @@ type parent struct {
 
 	// held says when the user aborted the session, zero if that is over: nothing
 	// starts a turn before the user's next message.
-	held time.Time
-	// deleted says that nobody is left to tell: the session is gone or, if it was a
-	// task's, the task has ended.
+	held    time.Time
 	deleted bool
 
 	serving bool // a goroutine serves it
@@ -68,6 +66,9 @@ type due struct {
 
 func (p *parent) remove(ids ...task.ID) {
 	p.outbox = slices.DeleteFunc(p.outbox, func(d due) bool { return slices.Contains(ids, d.id) })
+	if len(p.outbox) == 0 {
+		p.outbox = nil // lets go of a burst's memory
+	}
 }
 
 // gathers counts the open tasks of a group that are told of together.
@@ -172,7 +173,7 @@ func (e *Engine) unlessServed(p *parent) func() {
 
 // bury ends the tasks of a deleted session; there is nobody left to tell.
 func (e *Engine) bury(ctx context.Context, p *parent) {
-	e.endTasksOf(ctx, p.session, "the session that asked for it was deleted, or its task ended")
+	e.endTasksOf(p.session, "the session that asked for it was deleted")
 	e.mu.Lock()
 	ids := idsOf(p.outbox, func(d due) task.ID { return d.id })
 	if p.open == 0 {

@@ -16,14 +16,43 @@ import (
 // question is one that a run waits for.
 type question struct {
 	host.Question
-	since time.Time
+	session string // the task's, or that of an agent which it has called
+	since   time.Time
+}
+
+// stray is a question of a session that is no task's own.
+type stray struct {
+	directory, session string
+	question           host.Question
+}
+
+// maxUp bounds the way from a session up to that of its task.
+const maxUp = 8
+
+// trace finds the task above a session that asks, and has it wait.
+func (e *Engine) trace(ctx context.Context, s stray) {
+	for id, up := s.session, 0; up < maxUp; up++ {
+		e.mu.Lock()
+		if r := e.bySession[id]; r != nil {
+			r.asked(s.session, s.question)
+			e.warnLocked(r, s.question)
+			e.mu.Unlock()
+			return
+		}
+		e.mu.Unlock()
+		session, err := e.host.Session(ctx, s.directory, id)
+		if err != nil || session.Parent == "" {
+			return
+		}
+		id = session.Parent
+	}
 }
 
 // asked notes that a run asks, answered that somebody has replied. Both want the
 // engine's mu.
-func (r *run) asked(q host.Question) {
+func (r *run) asked(session string, q host.Question) {
 	r.answered(q) // the event may come twice
-	r.questions = append(r.questions, question{q, time.Now()})
+	r.questions = append(r.questions, question{q, session, time.Now()})
 	r.hint()
 }
 
@@ -42,14 +71,14 @@ func (e *Engine) ask(ctx context.Context, r *run, session string) {
 	defer e.mu.Unlock()
 	for _, q := range all[session] {
 		if !slices.ContainsFunc(r.questions, func(open question) bool { return open.ID == q.ID }) {
-			r.asked(q)
+			r.asked(session, q)
 		}
 	}
 }
 
 // refuseLate refuses a run's questions that have waited for limit, and returns
 // how long the next one may still wait; zero if there is none.
-func (e *Engine) refuseLate(ctx context.Context, r *run, session string, limit time.Duration) time.Duration {
+func (e *Engine) refuseLate(ctx context.Context, r *run, limit time.Duration) time.Duration {
 	for {
 		e.mu.Lock()
 		if len(r.questions) == 0 {
@@ -61,7 +90,7 @@ func (e *Engine) refuseLate(ctx context.Context, r *run, session string, limit t
 		if rest := limit - time.Since(q.since); rest > 0 {
 			return rest
 		}
-		err := e.host.ReplyPermission(ctx, r.directory, session, q.ID, "reject")
+		err := e.host.ReplyPermission(ctx, r.directory, q.session, q.ID, "reject")
 		if err != nil && !host.NotFound(err) { // not found: answered, and the event was lost
 			e.log.Warn().Err(err).Str("task", string(r.id)).Msg("a question for permission could not be refused")
 			return time.Second

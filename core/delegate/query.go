@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -97,7 +98,7 @@ func (e *Engine) Standing(t *task.Task) Standing {
 	if p := e.parents[r.session]; p != nil && r.suspended {
 		s.Waits = p.open
 	}
-	ticket, waits := r.ticket, r.lease == nil && r.session == ""
+	ticket, waits := r.ticket, r.lease == nil && r.cancel == nil
 	e.mu.Unlock()
 	switch {
 	case waits && ticket != nil:
@@ -185,7 +186,7 @@ func (e *Engine) Wait(ctx context.Context, id task.ID, within time.Duration) (ta
 // the task goes on in the background and is returned as it stands. When ctx
 // ends (the user's Esc) the task is cancelled.
 func (e *Engine) Delegate(ctx context.Context, s Spec) (task.Task, error) {
-	s.Background = false
+	s.Background, s.Wake = false, task.WakeEach // in case that it is handed back
 	t, err := e.Launch(ctx, s)
 	if err != nil {
 		return t, err
@@ -195,7 +196,7 @@ func (e *Engine) Delegate(ctx context.Context, s Spec) (task.Task, error) {
 
 // DelegateResume is Delegate for a task that is resumed.
 func (e *Engine) DelegateResume(ctx context.Context, name string, s Spec) (task.Task, error) {
-	s.Background = false
+	s.Background, s.Wake = false, task.WakeEach
 	t, err := e.Resume(ctx, name, s)
 	if err != nil {
 		return t, err
@@ -221,7 +222,12 @@ func (e *Engine) await(ctx context.Context, t task.Task, s Spec) (task.Task, err
 	if !ended.State.Terminal() && e.handBack(ctx, t.ID) {
 		return ended, nil
 	}
-	return e.told(ctx, t.ID)
+	t, err = e.told(ctx, t.ID)
+	if err != nil && t.State.Terminal() { // the result is here, whatever the store says
+		e.log.Error().Err(err).Str("task", string(t.ID)).Msg("delivery not stored")
+		err = nil
+	}
+	return t, err
 }
 
 // handBack turns a task that is waited for into a background one. It is false
@@ -232,7 +238,10 @@ func (e *Engine) handBack(ctx context.Context, id task.ID) bool {
 	if r == nil || r.finishing {
 		e.mu.Unlock()
 		if r != nil {
-			<-r.done // within stopLimit
+			select {
+			case <-r.done:
+			case <-ctx.Done():
+			}
 		}
 		return false
 	}
@@ -243,10 +252,11 @@ func (e *Engine) handBack(ctx context.Context, id task.ID) bool {
 		if err != nil || t.Background {
 			return true
 		}
-		if _, err := e.store.Update(ctx, id, t.Fence(), func(t *task.Task) { t.Background = true }); err == nil {
+		// Stale: the task moved on between the two calls; it does so twice at most.
+		// Another error is no harm: an earlier sidecar's tasks all count as such.
+		if _, err = e.store.Update(ctx, id, t.Fence(), func(t *task.Task) { t.Background = true }); !errors.Is(err, task.ErrStale) {
 			return true
 		}
-		// The task moved on between the two calls; it does so twice at most.
 	}
 }
 
@@ -270,5 +280,9 @@ func (e *Engine) tellOf(ctx context.Context, t task.Task) (task.Task, error) {
 	if t.Told {
 		return t, nil
 	}
-	return e.store.Update(ctx, t.ID, t.Fence(), func(t *task.Task) { t.Told = true })
+	next, err := e.store.Update(ctx, t.ID, t.Fence(), func(t *task.Task) { t.Told = true })
+	if err != nil {
+		return t, err
+	}
+	return next, nil
 }

@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
@@ -28,6 +29,16 @@ func (e *Engine) undecided(ctx context.Context, s Spec) error {
 		}
 	}
 	return nil
+}
+
+// rejudge ends a racer whose race was won before it was known here.
+func (e *Engine) rejudge(ctx context.Context, r *run) {
+	err := e.undecided(ctx, Spec{Mode: r.mode, Group: r.group, Parent: r.parent})
+	if errors.Is(err, ErrRefused) {
+		e.condemn(&ending{state: task.Cancelled, reason: err.Error()}, r)
+	} else if err != nil {
+		e.log.Warn().Err(err).Str("task", string(r.id)).Msg("its race could not be looked at")
+	}
 }
 
 // decide ends the rivals of a task that has completed.

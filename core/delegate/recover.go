@@ -29,10 +29,14 @@ const (
 	adoptLimit = 100_000
 )
 
-// adopt takes over the open tasks of a directory that an earlier sidecar of the
-// same OpenCode process has left, and what it has not told. Their sessions run on
-// meanwhile; how far each attempt got is found out when it has its slot.
-func (e *Engine) adopt(ctx context.Context, directory string) error {
+// adopt takes over the open tasks that an earlier sidecar of the same OpenCode
+// process has left, and what it has not told. Their sessions run on meanwhile;
+// how far each attempt got is found out when it has its slot. Those of all
+// directories are taken over at once, because those that run come first in line;
+// each then waits until OpenCode opens its directory again. What could not be
+// read is left for another call.
+func (e *Engine) adopt(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
 	e.mu.Lock()
 	owner := e.owner
 	e.mu.Unlock()
@@ -47,64 +51,120 @@ func (e *Engine) adopt(ctx context.Context, directory string) error {
 	if err != nil {
 		return fmt.Errorf("tasks that were not told: %w", err)
 	}
-	var runs []*run
-	notBefore := map[task.ID]time.Time{}
+	var errs []error
+	var running, waiting []*run
+	due := map[task.ID]time.Time{}                  // the earliest start
 	for _, t := range slices.Backward(open.Tasks) { // oldest first
-		if t.Directory != directory {
-			continue
+		r, err := e.takeOver(ctx, t)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", t.ID, err))
 		}
-		r := newRun(t)
-		r.background, r.adopted = true, t.State == task.Running // who waited for it has had an error instead
-		if err := e.readmit(ctx, t); err != nil {
-			return err
-		}
-		e.mu.Lock()
-		known := e.runs[t.ID] != nil
-		if !known {
-			e.parentLocked(t.Parent, directory).open++
-			e.enrolLocked(r)
-		}
-		e.mu.Unlock()
-		if !known {
-			runs = append(runs, r)
-			notBefore[t.ID] = t.NotBefore
-		}
-	}
-	e.mu.Lock()
-	for _, t := range untold.Tasks {
-		if t.Directory != directory || !t.State.Terminal() || t.Wake == task.WakeNone {
-			continue
-		}
-		p := e.parentLocked(t.Parent, directory)
-		p.remove(t.ID)
-		p.outbox = append(p.outbox, due{id: t.ID, group: t.Group, all: t.Wake == task.WakeAll, since: t.Ended})
-		p.arrived = time.Now()
-		e.nudgeLocked(p)
-	}
-	e.mu.Unlock()
-	// Those that run need their slots first.
-	slices.SortStableFunc(runs, func(a, b *run) int {
 		switch {
-		case a.adopted == b.adopted:
-			return 0
-		case a.adopted:
-			return -1
+		case r == nil:
+		case r.adopted:
+			running = append(running, r)
+		default:
+			waiting = append(waiting, r)
+			due[r.id] = t.NotBefore
 		}
-		return 1
-	})
-	for _, r := range runs {
-		if wait := time.Until(notBefore[r.id]); wait > 0 {
+	}
+	for _, t := range untold.Tasks {
+		if t.State.Terminal() && t.Wake != task.WakeNone && t.Created.Before(e.born) {
+			e.inherit(ctx, t)
+		}
+	}
+	for _, r := range append(running, waiting...) {
+		if wait := time.Until(due[r.id]); wait > 0 {
 			e.mu.Lock()
 			r.timer = time.AfterFunc(wait, func() { e.resubmit(ctx, r) })
 			e.mu.Unlock()
-			continue
+		} else if e.submit(ctx, r) != nil {
+			continue // it has ended
 		}
-		_ = e.submit(ctx, r) // an error has ended it
+		if e.widowed(ctx, r.parent) {
+			e.mu.Lock()
+			r.orphan = true
+			e.mu.Unlock()
+			e.condemn(&ending{state: task.Cancelled, reason: "the task that asked for it ended"}, r)
+		}
+		e.rejudge(ctx, r)
 	}
-	if len(runs) > 0 {
-		e.log.Info().Int("tasks", len(runs)).Str("directory", directory).Msg("tasks of an earlier sidecar go on")
+	if n := len(running) + len(waiting); n > 0 {
+		e.log.Info().Int("tasks", n).Msg("tasks of an earlier sidecar go on")
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// takeOver makes an open task of an earlier sidecar known; nil if it is ours.
+func (e *Engine) takeOver(ctx context.Context, t task.Task) (*run, error) {
+	e.mu.Lock()
+	known := e.runs[t.ID] != nil || !t.Created.Before(e.born)
+	e.mu.Unlock()
+	if known {
+		return nil, nil
+	}
+	if err := e.readmit(ctx, t); err != nil {
+		return nil, err
+	}
+	r := newRun(t)
+	r.background, r.inherited, r.adopted = true, true, t.State == task.Running // who waited for it has had an error instead
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.parentLocked(t.Parent, t.Directory).open++
+	e.enrolLocked(r)
+	if t.Session != "" {
+		r.session = t.Session
+		e.bySession[t.Session] = r
+	}
+	if r.adopted {
+		r.messageID = t.MessageID
+	}
+	return r, nil
+}
+
+// inherit puts an outcome that an earlier sidecar has not told where its parent
+// is told of it, if there is still somebody to tell.
+func (e *Engine) inherit(ctx context.Context, t task.Task) {
+	if e.widowed(ctx, t.Parent) {
+		e.hush(ctx, []task.ID{t.ID})
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.parentLocked(t.Parent, t.Directory)
+	p.remove(t.ID)
+	p.outbox = append(p.outbox, due{id: t.ID, group: t.Group, all: t.Wake == task.WakeAll, since: t.Ended})
+	p.arrived = time.Now()
+	e.nudgeLocked(p)
+}
+
+// widowed reports whether a session is that of a task which has ended.
+func (e *Engine) widowed(ctx context.Context, session string) bool {
+	page, err := e.store.List(ctx, task.Query{Session: session, Limit: 1})
+	return err == nil && len(page.Tasks) == 1 && page.Tasks[0].State.Terminal()
+}
+
+// reopened waits a moment for OpenCode to open a directory again that an earlier
+// sidecar has served.
+func (e *Engine) reopened(ctx context.Context, directory string) bool {
+	over := time.NewTimer(sweepWindow)
+	defer over.Stop()
+	for {
+		e.mu.Lock()
+		_, open := e.places[directory]
+		next := e.opening
+		e.mu.Unlock()
+		if open {
+			return true
+		}
+		select {
+		case <-next:
+		case <-over.C:
+			return false
+		case <-ctx.Done():
+			return true // it ends for another reason
+		}
+	}
 }
 
 // readmit counts an open task against its tree, whatever the caps are now.
@@ -139,14 +199,21 @@ func (e *Engine) created(ctx context.Context, t task.Task) string {
 // lives reports whether an owner other than this one is alive; in doubt it is.
 func (e *Engine) lives(owner string) bool {
 	e.mu.Lock()
-	ours := owner == "" || owner == e.owner
+	ours, dead := owner == "" || owner == e.owner, e.dead[owner]
 	e.mu.Unlock()
 	if ours || e.owners == nil {
 		return true
 	}
+	if dead { // and stays so, though it seems to live while its tasks are judged
+		return false
+	}
 	alive, err := e.owners.Alive(owner)
 	if err != nil {
 		e.log.Warn().Err(err).Str("owner", owner).Msg("not known whether it lives")
+	} else if !alive {
+		e.mu.Lock()
+		e.dead[owner] = true
+		e.mu.Unlock()
 	}
 	return alive || err != nil
 }
@@ -159,10 +226,15 @@ func (e *Engine) reap(ctx context.Context, directory string) {
 	if e.owners == nil {
 		return
 	}
+	e.reaping.Lock() // who asks for it has it done when this returns
+	defer e.reaping.Unlock()
 	e.introduce(ctx, directory)
 	e.mu.Lock()
 	worktree := e.places[directory].worktree
 	e.mu.Unlock()
+	if worktree == "" {
+		return // not one of ours to look after
+	}
 	page, err := e.store.List(ctx, task.Query{Worktree: worktree, States: openStates(), Limit: reapLimit})
 	if err != nil {
 		e.log.Warn().Err(err).Msg("tasks of other processes not readable")
@@ -194,15 +266,22 @@ func (e *Engine) bequeath(ctx context.Context, directory string, t task.Task) {
 	if t.State == task.Pending {
 		out.reason = "its OpenCode process ended before it had started"
 	}
+	messageID := t.MessageID
+	if n := len(t.Past); messageID == "" && t.Retries > 0 && n > 0 { // between two attempts
+		messageID = t.Past[n-1].MessageID
+		out.text, out.reason = t.Past[n-1].Result, "its OpenCode process ended before its next attempt"
+	}
 	usage := t.Usage
-	if t.Session != "" && t.MessageID != "" {
-		messages, err := e.read(ctx, directory, t.Session, t.MessageID)
+	if t.Session != "" && messageID != "" {
+		messages, err := e.read(ctx, directory, t.Session, messageID)
 		if err != nil {
 			e.log.Debug().Err(err).Str("task", string(t.ID)).Msg("its session is not readable")
 		}
-		v := judge(messages, t.MessageID)
-		out.text = v.text
-		if v.state == task.Completed {
+		v := judge(messages, messageID)
+		if v.text != "" {
+			out.text = v.text
+		}
+		if v.state == task.Completed && t.State == task.Running {
 			out.state, out.reason = v.state, ""
 		}
 		ours := false
@@ -212,14 +291,14 @@ func (e *Engine) bequeath(ctx context.Context, directory string, t task.Task) {
 			}
 		}
 	}
-	_, err := e.store.Update(ctx, t.ID, t.Fence(), func(t *task.Task) {
-		if t.State == task.Pending && out.state == task.Completed {
-			out.state = task.Interrupted // cannot be
-		}
+	ended, err := e.store.Update(ctx, t.ID, t.Fence(), func(t *task.Task) {
 		t.State, t.Result, t.Error, t.Ended, t.Uncertain, t.Usage, t.Stop = out.state, out.text, out.reason, time.Now(), false, usage, ""
+		t.Told = t.Told || t.Background && t.Wake == task.WakeNone
 	})
 	if err != nil && !errors.Is(err, task.ErrStale) {
 		e.log.Warn().Err(err).Str("task", string(t.ID)).Msg("a task of a dead process could not be ended")
+	} else if err == nil {
+		e.archiveEnd(ended)
 	}
 }
 

@@ -36,7 +36,7 @@ func (e *Engine) Resume(ctx context.Context, name string, s Spec) (task.Task, er
 		e.unreserve(s.Parent, t.Root)
 		return task.Task{}, err
 	}
-	return t, e.queue(ctx, t)
+	return t, e.admit(ctx, t)
 }
 
 // named finds a task of a worktree by its id or its session's.
@@ -64,6 +64,12 @@ func (e *Engine) resumable(ctx context.Context, t task.Task, s Spec) error {
 	}
 	if !t.State.Terminal() {
 		return fmt.Errorf("%w: %s is %s; send_to_task reaches a running one, cancel_task ends it", ErrRunning, t.ID, t.State)
+	}
+	if why := e.config(s.Directory).Task.exceeded(t.Usage); why != "" {
+		return fmt.Errorf("%w: %s has used %s", ErrRefused, t.ID, why)
+	}
+	if !t.Told && t.Background && s.Parent != t.Parent {
+		return fmt.Errorf("%w: the session that asked for %s has not been told of its end yet", ErrRefused, t.ID)
 	}
 	if t.Session == "" {
 		return fmt.Errorf("%w: %s never had a session; delegate it anew", ErrRefused, t.ID)
@@ -108,7 +114,7 @@ func (e *Engine) resume(ctx context.Context, was task.Task, s Spec, settings Set
 		p.agent, p.depth = s.ParentAgent, from.depth
 	}
 	e.mu.Unlock()
-	t, err := e.store.Update(ctx, was.ID, was.Fence(), func(t *task.Task) {
+	t, err := e.store.Update(context.WithoutCancel(ctx), was.ID, was.Fence(), func(t *task.Task) {
 		t.Past = append(slices.Clip(t.Past), t.Over(t.State, t.Result, t.Error, t.Ended))
 		t.Attempt, t.State, t.Retries, t.MessageID = t.Attempt+1, task.Pending, 0, ""
 		t.Owner, t.Directory, t.Parent, t.Root, t.Depth = owner, s.Directory, s.Parent, from.root, from.depth+1
@@ -127,7 +133,7 @@ func (e *Engine) resume(ctx context.Context, was task.Task, s Spec, settings Set
 		t.Started, t.Ended, t.NotBefore = time.Time{}, time.Time{}, time.Time{}
 	})
 	if err != nil {
-		return task.Task{Root: from.root}, fmt.Errorf("the task could not be stored: %w", err)
+		return task.Task{Root: from.root}, fmt.Errorf("%w: the task could not be stored: %w", ErrRefused, err)
 	}
 	return t, nil
 }
@@ -149,15 +155,18 @@ func (e *Engine) Send(ctx context.Context, id task.ID, text string) (task.Task, 
 	case r == nil:
 		e.mu.Unlock()
 		return t, fmt.Errorf("%w: %s runs in another OpenCode process; send it there", ErrRefused, id)
-	case r.session == "":
+	case r.session == "" || r.cancel == nil:
 		e.mu.Unlock()
 		return t, fmt.Errorf("%w: %s has not begun, it waits for a slot; cancel it and delegate it anew if its prompt is wrong", ErrRefused, id)
 	}
 	r.steering++ // from here on its turn cannot be over
 	session, model := r.session, r.model
 	e.mu.Unlock()
-	prompt := host.Prompt{Session: session, MessageID: e.ids.Next(), Agent: t.Agent, Model: model, Text: text, Synthetic: true}
-	err = e.deliver(ctx, t.Directory, prompt, false)
+	err = e.regain(ctx, r) // it may have given its slot to its own tasks
+	if err == nil {
+		prompt := host.Prompt{Session: session, MessageID: e.ids.Next(), Agent: t.Agent, Model: model, Text: text, Synthetic: true}
+		err = e.deliver(ctx, t.Directory, prompt, false)
+	}
 	e.mu.Lock()
 	r.steering--
 	e.mu.Unlock()

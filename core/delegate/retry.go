@@ -87,6 +87,9 @@ func (e *Engine) again(ctx context.Context, r *run, out outcome) bool {
 		return false
 	}
 	settings := e.config(r.directory)
+	if settings.Task.exceeded(t.Usage) != "" {
+		return false
+	}
 	model, switched := t.Model, false
 	if f.other {
 		model, switched = settings.next(t)
@@ -123,7 +126,6 @@ func (e *Engine) again(ctx context.Context, r *run, out outcome) bool {
 	e.mu.Lock()
 	lease := r.lease
 	r.rest(t)
-	delete(e.bySession, session)
 	why := r.ending // since we looked
 	if why == nil {
 		r.timer = time.AfterFunc(delay, func() { e.resubmit(ctx, r) })
@@ -142,9 +144,9 @@ func (e *Engine) again(ctx context.Context, r *run, out outcome) bool {
 // rest makes a run ready for its next attempt.
 func (r *run) rest(t task.Task) {
 	r.lease, r.ticket, r.cancel, r.timer = nil, nil, nil, nil
-	r.session, r.messageID, r.failure, r.questions, r.refusal = "", "", nil, nil, ""
+	r.messageID, r.failure, r.questions, r.refusal = "", nil, nil, "" // the session stays: it may have tasks of its own
 	r.shown, r.closed, r.suspended, r.decided = false, false, false, false
-	r.model, r.before, r.total, r.used = t.Model, t.Usage, task.Usage{}, nil
+	r.model = t.Model
 	r.seen, r.made, r.repeats = nil, "", 0
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,11 +45,14 @@ type run struct {
 	adopted bool
 	ticket  *limit.Ticket
 	lease   *limit.Lease
-	timer   *time.Timer // of a pending attempt that may not start yet
-	overdue *time.Timer // ends the wait for a slot
-	ending  *ending     // why somebody wants it to end
-	cancel  context.CancelCauseFunc
-	rush    context.CancelFunc // ends the wait for its session to stop
+	// inherited marks one whose workspace OpenCode may not have opened again.
+	inherited bool
+	orphan    bool        // the task that asked for it has ended: nobody is left to tell
+	timer     *time.Timer // of a pending attempt that may not start yet
+	overdue   *time.Timer // ends the wait for a slot
+	ending    *ending     // why somebody wants it to end
+	cancel    context.CancelCauseFunc
+	rush      context.CancelFunc // ends the wait for its session to stop
 
 	// Of the present attempt.
 	session   string
@@ -67,10 +69,10 @@ type run struct {
 	finishing bool               // one goroutine ends it
 
 	// What it uses and does.
-	before  task.Usage            // by earlier attempts
-	total   task.Usage            // by this one
+	before  task.Usage            // before this process took care of it
+	total   task.Usage            // since
 	used    map[string]task.Usage // the same by message
-	seen    map[string]bool       // its tool calls
+	seen    map[string]bool       // the tool calls of this attempt
 	made    string                // the last one
 	repeats int                   // and how often in a row
 }
@@ -123,26 +125,15 @@ func (e *Engine) end(ctx context.Context, r *run, why *ending) {
 		return
 	}
 	r.ending = why
-	cancel, ticket, timer := r.cancel, r.ticket, r.timer
+	cancel, ticket, timer, adopted := r.cancel, r.ticket, r.timer, r.adopted
 	e.mu.Unlock()
 	if cancel != nil {
 		cancel(why)
 		return
 	}
 	if timer != nil && timer.Stop() || ticket != nil && ticket.Withdraw() {
-		e.finish(context.WithoutCancel(ctx), r, outcome{state: why.state, reason: why.reason})
+		e.finish(context.WithoutCancel(ctx), r, outcome{state: why.state, reason: why.reason, stop: adopted, until: why.until})
 	}
-}
-
-// endAll asks several runs to end at once, so that the store can commit the ends
-// of those that wait together. It returns when each has been asked and those
-// that never began have ended.
-func (e *Engine) endAll(ctx context.Context, runs []*run, why *ending) {
-	var all sync.WaitGroup
-	for _, r := range runs {
-		all.Go(func() { e.guard("end", func() { e.end(ctx, r, why) }) })
-	}
-	all.Wait()
 }
 
 // outcome is how an attempt ended.
@@ -186,15 +177,20 @@ func (e *Engine) play(ctx context.Context, r *run) {
 // a state means that ctx ended.
 func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 	e.mu.Lock()
-	adopted := r.adopted
-	r.adopted = false
-	e.mu.Unlock()
-	t, err := e.store.Get(ctx, r.id)
-	if err == nil && t.State == task.Pending {
-		t, err = e.store.Update(ctx, r.id, t.Fence(), func(t *task.Task) {
-			t.State, t.Started, t.MessageID = task.Running, time.Now(), e.ids.Next()
-		})
+	adopted, inherited := r.adopted, r.inherited
+	r.adopted, r.inherited = false, false
+	if !adopted {
+		r.failure, r.questions, r.shown = nil, nil, false // late events of an earlier attempt
 	}
+	e.mu.Unlock()
+	if inherited && !e.reopened(ctx, r.directory) {
+		return outcome{state: task.Interrupted, reason: "OpenCode did not open its workspace again"}
+	}
+	t, err := e.persist(ctx, r.id, func(t *task.Task) {
+		if t.State == task.Pending {
+			t.State, t.Started, t.MessageID = task.Running, time.Now(), e.ids.Next()
+		}
+	})
 	if err != nil {
 		return outcome{state: task.Failed, reason: fmt.Sprintf("the task could not be stored as running: %v", err)}
 	}
@@ -204,16 +200,15 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 	}
 	taken := t.Session != "" // by an earlier attempt, or an earlier sidecar
 	if !taken {
-		if t, err = e.open(ctx, t, adopted); err != nil {
+		if t, err = e.open(ctx, t, adopted); host.NotFound(err) {
+			return outcome{state: task.Cancelled, reason: "the session that asked for it was deleted"}
+		} else if err != nil {
 			return outcome{state: task.Failed, reason: err.Error(), err: err}
 		}
 	}
 	e.mu.Lock()
 	r.session, r.messageID = t.Session, t.MessageID
 	e.bySession[t.Session] = r
-	if p := e.parents[t.Session]; p != nil { // of an earlier attempt
-		p.deleted = false
-	}
 	e.mu.Unlock()
 	poke(e.watch)
 
@@ -260,11 +255,40 @@ func (e *Engine) open(ctx context.Context, t task.Task, adopted bool) (task.Task
 		}
 		id = session.ID
 	}
-	next, err := e.store.Update(ctx, t.ID, t.Fence(), func(t *task.Task) { t.Session = id })
+	next, err := e.persist(ctx, t.ID, func(t *task.Task) { t.Session = id })
 	if err != nil {
 		return t, fmt.Errorf("its session could not be stored: %w", err)
 	}
 	return next, nil
+}
+
+// persist changes a task that nobody else changes. What cannot be stored now, as
+// on a full disk, is tried again until it can or ctx ends.
+func (e *Engine) persist(ctx context.Context, id task.ID, change func(*task.Task)) (task.Task, error) {
+	for try := 0; ; try++ {
+		t, err := e.store.Get(ctx, id)
+		if err == nil {
+			t, err = e.store.Update(ctx, id, t.Fence(), change)
+		}
+		if err == nil || hopeless(err) || ctx.Err() != nil {
+			return t, err
+		}
+		if try == 0 {
+			e.log.Error().Err(err).Str("task", string(id)).Msg("a task could not be stored; it is tried again")
+		}
+		select {
+		case <-ctx.Done():
+		case <-e.quit:
+			return t, err
+		case <-time.After(storeAgain):
+		}
+	}
+}
+
+// hopeless reports whether a store will never take a change.
+func hopeless(err error) bool {
+	_, lawless := errors.AsType[*task.TransitionError](err)
+	return lawless || errors.Is(err, task.ErrNotFound)
 }
 
 // maxSends is how often a prompt is sent that OpenCode does not show.

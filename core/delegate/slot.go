@@ -23,7 +23,7 @@ func (e *Engine) submit(ctx context.Context, r *run) error {
 	e.mu.Lock()
 	if wait := e.configLocked(r.directory).Queue; wait > 0 && !r.adopted {
 		why := &ending{state: task.Timeout, reason: fmt.Sprintf("it waited for a slot for longer than %s", wait)}
-		r.overdue = time.AfterFunc(wait, func() { e.condemn(r, why) })
+		r.overdue = time.AfterFunc(wait, func() { e.condemn(why, r) })
 	}
 	request := e.requestLocked(ctx, r)
 	e.mu.Unlock()
@@ -39,7 +39,7 @@ func (e *Engine) submit(ctx context.Context, r *run) error {
 	e.mu.Unlock()
 	// Somebody may have asked for the end before the ticket was there to withdraw.
 	if why != nil && ticket.Withdraw() {
-		e.finish(ctx, r, outcome{state: why.state, reason: why.reason})
+		e.finish(ctx, r, outcome{state: why.state, reason: why.reason, stop: r.adopted, until: why.until})
 	}
 	return nil
 }
@@ -152,10 +152,13 @@ func (e *Engine) block(session string) (unblock func(context.Context)) {
 	}
 }
 
-// condemn has Run end a run: for callers that must not wait.
-func (e *Engine) condemn(r *run, why *ending) {
+// condemn has Run end runs, all at once, so that the store can commit the ends of
+// those that wait together. It does not wait.
+func (e *Engine) condemn(why *ending, runs ...*run) {
 	e.mu.Lock()
-	e.ending = append(e.ending, doomed{r, why})
+	for _, r := range runs {
+		e.ending = append(e.ending, doomed{r, why})
+	}
 	e.mu.Unlock()
 	poke(e.signal)
 }

@@ -70,7 +70,7 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 		case <-again.C:
 		case <-patience.C:
 		}
-		if rest := e.refuseLate(ctx, r, t.Session, w.settings.PermissionWait); rest > 0 {
+		if rest := e.refuseLate(ctx, r, w.settings.PermissionWait); rest > 0 {
 			patience.Reset(rest)
 		}
 		out, next := w.look(ctx, silent)

@@ -21,10 +21,14 @@ func (e *Engine) wake(ctx context.Context, p *parent) {
 	e.mu.Lock()
 	ids, since := p.tellable()
 	held, asleep := !p.held.IsZero(), e.bySession[p.session]
+	between := asleep != nil && asleep.cancel == nil
 	late := time.Since(since) > e.configLocked(p.directory).Deferral
 	e.mu.Unlock()
 	if len(ids) == 0 || held {
 		return
+	}
+	if between {
+		return // between two attempts: its next one is told when it comes to rest
 	}
 	if asleep != nil { // a task itself: it needs a slot for what follows
 		if err := e.regain(ctx, asleep); err != nil {
@@ -153,7 +157,10 @@ func (e *Engine) batch(ctx context.Context, p *parent, tasks []task.Task) (id st
 	delete(tried, "")
 	for wake, together := range tried {
 		m, err := e.delivered(ctx, p, wake)
-		if m.ID == "" || err != nil {
+		if err != nil {
+			continue // it may be there: never sent blindly, but looked for again
+		}
+		if m.ID == "" {
 			id, chosen = wake, together
 			continue
 		}

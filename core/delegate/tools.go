@@ -201,6 +201,9 @@ func (s toolset) delegateBatch(ctx context.Context, c tool.Call, a batchArgs) (t
 	if a.Mode == string(task.Race) && a.GroupID == "" {
 		a.GroupID = "race " + strings.TrimPrefix(string(task.NewID()), "task_")
 	}
+	if a.Wake == string(task.WakeAll) && a.GroupID == "" { // all of these, and no others
+		a.GroupID = "batch " + strings.TrimPrefix(string(task.NewID()), "task_")
+	}
 	spec, err := s.spec(c, a.Mode, a.Wake, a.GroupID)
 	if err != nil {
 		return tool.Result{}, err
@@ -253,9 +256,7 @@ func (s toolset) result(ctx context.Context, c tool.Call, a idArgs) (tool.Result
 	if v.State.Terminal() {
 		out.Output = report(v.Task, 1<<30)
 		if v.Parent == c.SessionID {
-			if _, err := s.engine.told(ctx, v.ID); err != nil {
-				return tool.Result{}, err
-			}
+			s.engine.markTold(ctx, []task.Task{v.Task})
 		}
 		return out, nil
 	}
@@ -352,8 +353,8 @@ func (s toolset) cancel(ctx context.Context, c tool.Call, a idArgs) (tool.Result
 	if err != nil {
 		return tool.Result{}, s.explain(a.TaskID, err)
 	}
-	if _, err := s.engine.told(ctx, t.ID); err != nil {
-		return tool.Result{}, err
+	if t.Parent == c.SessionID {
+		s.engine.markTold(ctx, []task.Task{t})
 	}
 	return tool.Result{Title: t.Description, Output: report(t, digestEach), Metadata: metadata(t)}, nil
 }

@@ -79,10 +79,7 @@ func (e *Engine) spendLocked(r *run, message string, u host.Usage) {
 		r.used = map[string]task.Usage{}
 	}
 	r.used[message] = now
-	r.total = task.Usage{}
-	for _, u := range r.used {
-		r.total = r.total.Plus(u)
-	}
+	r.total = r.total.Plus(now).Plus(was.Negative())
 	settings := e.configLocked(r.directory)
 	if why := settings.Task.exceeded(r.before.Plus(r.total)); why != "" {
 		e.ending = append(e.ending, doomed{r, &ending{state: task.Failed, reason: "it was stopped: it has used " + why}})

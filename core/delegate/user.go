@@ -7,13 +7,17 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
 
+// hookLimit is below the shim's deadline for a hook: what is not told by then is
+// told when the user's turn is over.
+const hookLimit = 800 * time.Millisecond
+
 // strangersLimit bounds how many outcomes of other processes a session is told of
 // at once.
 const strangersLimit = 100
 
 // UserSpoke is called when a message is about to be stored in a session. What
-// must not start a turn of its own goes into the session now, before the user's
-// message: what has ended since the user aborted it, and what became of tasks
+// must not start a turn of its own goes into the session now, beside the user's
+// message, and one turn reads both: what has ended since the user aborted it, and what became of tasks
 // whose OpenCode process has ended.
 func (e *Engine) UserSpoke(ctx context.Context, directory, session, messageID string) {
 	e.mu.Lock()
@@ -29,6 +33,8 @@ func (e *Engine) UserSpoke(ctx context.Context, directory, session, messageID st
 		dues = p.outbox
 	}
 	e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, hookLimit)
+	defer cancel()
 	strangers := e.strangers(ctx, directory, worktree, session)
 	e.mu.Lock()
 	if len(dues) == 0 && len(strangers) == 0 {
@@ -71,7 +77,7 @@ func (e *Engine) strangers(ctx context.Context, directory, worktree, session str
 	var ids []task.ID
 	reaped := false
 	for _, t := range page.Tasks {
-		if t.Worktree != worktree || e.lives(t.Owner) {
+		if t.Worktree != worktree || t.Wake == task.WakeNone || e.lives(t.Owner) {
 			continue
 		}
 		if !t.State.Terminal() && !reaped {
