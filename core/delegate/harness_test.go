@@ -108,7 +108,7 @@ func (r *rig) start(owner string) {
 		r.Fatal(err)
 	}
 	r.limits, r.life = limits, &life{Store: r.store}
-	r.engine = New(Options{Store: r.life, Host: mortal{&r.way, r.life}, Limits: limits, Owners: r.owners, Log: zerolog.New(zerolog.NewTestWriter(r.T))})
+	r.engine = New(Options{Store: r.life, Host: mortal{&r.way, r.life}, Limits: limits, Owners: r.owners, Log: zerolog.New(zerolog.NewTestWriter(r.T)).Level(zerolog.InfoLevel)})
 	r.engine.Serve(owner)
 	r.owners.set(owner, true)
 	r.configure(func(s *Settings) { s.MaxOpen, s.MaxTree = 100_000, 100_000 })

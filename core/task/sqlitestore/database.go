@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -57,6 +58,9 @@ func connect(ctx context.Context, path string, extra []string) (_ *database, err
 			d.close()
 		}
 	}()
+	if err := tighten(path); err != nil {
+		return nil, err
+	}
 	if d.file, err = os.Stat(path); err != nil {
 		return nil, err
 	}
@@ -94,13 +98,14 @@ func connect(ctx context.Context, path string, extra []string) (_ *database, err
 	return d, nil
 }
 
-// source is the driver's name for a connection to path.
+// source is the driver's name for a connection to path, which must exist: none
+// may bring back a file that somebody has removed or set aside.
 func source(path string, pragmas ...string) string {
 	slashed := filepath.ToSlash(path)
 	if !strings.HasPrefix(slashed, "/") {
 		slashed = "/" + slashed
 	}
-	u := url.URL{Scheme: "file", Path: slashed, RawQuery: url.Values{"_pragma": append([]string{
+	u := url.URL{Scheme: "file", Path: slashed, RawQuery: url.Values{"mode": {"rw"}, "_pragma": append([]string{
 		"busy_timeout(5000)", "foreign_keys(OFF)", "trusted_schema(OFF)", "cell_size_check(ON)", "temp_store(MEMORY)",
 	}, pragmas...)}.Encode()}
 	return u.String()
@@ -206,6 +211,31 @@ func (d *database) close() {
 	if d.write != nil {
 		_ = d.write.Close()
 	}
+}
+
+// folderName is the folder that is ours alone; others may hold their users' files.
+const folderName = "opencode-sidecar"
+
+// tighten takes from others what an earlier release, a copy or a loose umask has
+// given them of the database at path, and of its folder if that is ours.
+func tighten(path string) error {
+	modes := map[string]os.FileMode{path: 0o600, path + "-wal": 0o600, path + "-shm": 0o600}
+	if folder := filepath.Dir(path); filepath.Base(folder) == folderName {
+		modes[folder] = 0o700
+	}
+	for name, mode := range modes {
+		info, err := os.Stat(name)
+		if errors.Is(err, os.ErrNotExist) || err == nil && info.Mode().Perm()&0o077 == 0 {
+			continue
+		}
+		if err == nil {
+			err = os.Chmod(name, mode)
+		}
+		if err != nil {
+			return fmt.Errorf("keeping the task database from others: %w", err)
+		}
+	}
+	return nil
 }
 
 // syncFolder makes a new file's name durable where the platform can.

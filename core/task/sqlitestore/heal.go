@@ -6,17 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
-const (
-	// salvageLimit bounds how long a process that starts reads a damaged file.
-	salvageLimit = 3 * time.Second
-	salvageBatch = 256
-	// checkEvery is how old the last full check may be. One also follows each
-	// unclean end.
-	checkEvery = 7 * 24 * time.Hour
-)
+// checkEvery is how old the last full check may be. One also follows each
+// unclean end.
+const checkEvery = 7 * 24 * time.Hour
 
 // heal gives the store a sound database in place of one that is damaged or whose
 // file is gone. Only the writer calls it. If that fails the store answers with
@@ -24,31 +22,64 @@ const (
 func (s *Store) heal(ctx context.Context, reason error) {
 	s.swap.Lock()
 	defer s.swap.Unlock()
-	var known error
-	if old := s.db; old != nil {
-		if damaged(reason) && !old.moved() { // else another process was faster
-			known = reason
-		}
-		old.close()
-		s.db = nil
+	old := s.db
+	s.db = nil
+	if old != nil {
+		s.file = old.file
 		s.options.Log.Error().Err(reason).Msg("task database is opened anew")
 	}
 	var found Opened
+	var known error
 	s.broken = s.locked(ctx, func() (err error) {
-		_, gone := os.Stat(s.options.Path)
+		lost := s.lost()
+		if old != nil {
+			if damaged(reason) && !old.moved() { // else another process was faster
+				known = reason
+			}
+			old.close()
+			old = nil
+		}
 		s.db, found, err = s.open(ctx, known)
-		if err == nil && gone != nil {
-			found.Warnings = append(found.Warnings, "The task database "+s.options.Path+" was removed while it was in use. A fresh one was started; earlier tasks are lost.")
+		if err == nil && lost {
+			found.Warnings = append(found.Warnings, "The task database "+s.options.Path+" was removed or replaced while it was in use. A fresh one takes its place; tasks that only the old one held are lost.")
 		}
 		return err
 	})
 	if s.broken != nil {
 		s.db = nil
 	}
+	if old != nil { // the lock was not to be had
+		old.close()
+	}
+	for _, warning := range found.Warnings {
+		s.warn(warning)
+	}
+	s.later(found.rest)
+}
+
+// lost reports whether the file that was open last is neither in its place, nor
+// set aside by another process, which has told its own user.
+func (s *Store) lost() bool {
+	is := func(path string) bool {
+		info, err := os.Stat(path)
+		return err == nil && os.SameFile(info, s.file)
+	}
+	if s.file == nil || is(s.options.Path) {
+		return false
+	}
+	folder, name := filepath.Split(s.options.Path)
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return true
+	}
+	return !slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		return strings.HasPrefix(e.Name(), name+asideMark) && is(filepath.Join(folder, e.Name()))
+	})
+}
+
+func (s *Store) warn(text string) {
 	if s.options.Warn != nil {
-		for _, warning := range found.Warnings {
-			s.options.Warn(warning)
-		}
+		s.options.Warn(text)
 	}
 }
 
@@ -116,86 +147,4 @@ func quickCheck(ctx context.Context, path string) error {
 		return fmt.Errorf("%w: %s", errDamage, verdict)
 	}
 	return nil
-}
-
-// salvage copies what can be read of a file that was set aside, newest first:
-// from the end back to the damage, then from the beginning up to it. It returns
-// how many tasks came over, and what stopped it.
-func (d *database) salvage(ctx context.Context, aside string) (n int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, salvageLimit)
-	defer cancel()
-	// writable_schema makes SQLite read on in a file that is shorter than it says.
-	db, err := sql.Open(schemeName, source(aside, "query_only(ON)", "cell_size_check(OFF)", "writable_schema(ON)"))
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = db.Close() }()
-	low := int64(1) << 62
-	n, err = d.copyTasks(ctx, db, "WHERE seq < ? ORDER BY seq DESC", &low)
-	if err == nil || !damaged(err) {
-		return n, err
-	}
-	high := int64(-1)
-	more, _ := d.copyTasks(ctx, db, "WHERE seq > ? ORDER BY seq", &high)
-	return n + more, err
-}
-
-// copyTasks copies tasks from another database until there are no more or an
-// error stops it; at is the place of the last one.
-func (d *database) copyTasks(ctx context.Context, from *sql.DB, order string, at *int64) (n int, err error) {
-	for {
-		var batch []row
-		var seqs []int64
-		rows, err := from.QueryContext(ctx, selectHead+" NOT INDEXED "+order, *at)
-		if err != nil {
-			return n, err
-		}
-		for len(batch) < salvageBatch && rows.Next() {
-			var f fields
-			if f.scan(rows) != nil {
-				continue
-			}
-			r, err := f.row()
-			if err != nil {
-				continue // one unreadable row
-			}
-			*at = f.seq.Int64
-			batch, seqs = append(batch, r), append(seqs, *at)
-		}
-		stopped := rows.Err()
-		_ = rows.Close()
-		if len(batch) == 0 {
-			return n, stopped
-		}
-		if _, err := d.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-			return n, err
-		}
-		saved := 0
-		for i, r := range batch {
-			// A text that cannot be read is lost, its task is not.
-			_ = from.QueryRowContext(ctx, "SELECT body FROM prompts WHERE seq = ?", seqs[i]).Scan(&r.Prompt)
-			_ = from.QueryRowContext(ctx, "SELECT body FROM results WHERE seq = ?", seqs[i]).Scan(&r.Result)
-			var past []byte
-			if from.QueryRowContext(ctx, selectPast+"?", seqs[i]).Scan(&past) == nil {
-				r.Past, _ = decodePast(past)
-			}
-			err := d.insert(ctx, r, seqs[i])
-			if _, known := errors.AsType[refusal](err); known {
-				continue
-			}
-			if err != nil {
-				_, _ = d.exec(context.WithoutCancel(ctx), "ROLLBACK")
-				return n, err
-			}
-			saved++
-		}
-		if _, err := d.exec(context.WithoutCancel(ctx), "COMMIT"); err != nil {
-			_, _ = d.exec(context.WithoutCancel(ctx), "ROLLBACK")
-			return n, err
-		}
-		n += saved
-		if stopped != nil {
-			return n, stopped
-		}
-	}
 }

@@ -1,9 +1,11 @@
 package sqlitestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +31,8 @@ type Options struct {
 	// happened after Open. It must not call the store.
 	Warn func(string)
 
-	pragmas []string // of the writer, for tests
+	pragmas []string      // of the writer, for tests
+	salvage time.Duration // in place of salvageLimit, for tests
 }
 
 // Opened says what opening found.
@@ -41,6 +44,8 @@ type Opened struct {
 	// Unclean is set if the last process to use the database did not close it.
 	// Nothing is lost by that.
 	Unclean bool
+
+	rest *salvage // of what was set aside that time did not allow
 }
 
 // Store is a task.Store in a SQLite database. See Open.
@@ -52,8 +57,9 @@ type Store struct {
 	last    time.Time    // of the writer's last transaction
 
 	signal chan struct{} // tells the writer to look at the queue; holds one token
+	rests  chan *salvage // what is salvaged beside the writer
 	stop   context.CancelFunc
-	wg     sync.WaitGroup // the writer and the check
+	wg     sync.WaitGroup // the writer, the check and what salvages
 
 	// mu guards the queue.
 	mu     sync.Mutex
@@ -65,6 +71,8 @@ type Store struct {
 	swap   sync.RWMutex
 	db     *database // nil after Close, or while the file cannot be opened
 	broken error     // why db is nil
+	// file is the one that heal has found last. Only the writer uses it.
+	file os.FileInfo
 }
 
 var _ task.Store = (*Store)(nil)
@@ -83,7 +91,7 @@ func Open(o Options) (*Store, Opened, error) {
 	o.Path = path
 	s := &Store{
 		options: o, owners: path + ".owners", use: newLock(path + ".use"), turn: newLock(path + ".turn"),
-		signal: make(chan struct{}, 1),
+		signal: make(chan struct{}, 1), rests: make(chan *salvage, 4),
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	var found Opened
@@ -99,6 +107,8 @@ func Open(o Options) (*Store, Opened, error) {
 	// The driver starts a goroutine for each statement whose ctx can end.
 	s.wg.Go(func() { s.serve(context.WithoutCancel(ctx)) })
 	s.wg.Go(func() { s.check(ctx, found.Unclean) })
+	s.wg.Go(func() { s.salvageRests(ctx) })
+	s.later(found.rest)
 	return s, found, nil
 }
 
@@ -147,10 +157,15 @@ func (s *Store) open(ctx context.Context, known error) (d *database, found Opene
 	if d, err = connect(ctx, s.options.Path, s.options.pragmas); err != nil {
 		return nil, found, err
 	}
-	n, err := d.salvage(ctx, found.SetAside)
-	s.options.Log.Error().Str("aside", found.SetAside).AnErr("stopped", err).Int("saved", n).Msg("damaged task database set aside")
-	found.Warnings = append(found.Warnings, fmt.Sprintf(
-		"The task database was damaged. It is kept as %s; %d of its tasks could be read and were taken over into a fresh one.", found.SetAside, n))
+	v := &salvage{aside: found.SetAside, below: math.MaxInt64}
+	stopped := v.run(ctx, cmp.Or(s.options.salvage, salvageLimit), d.transact)
+	s.options.Log.Error().Str("aside", v.aside).AnErr("stopped", stopped).Int("saved", v.n).Msg("damaged task database set aside")
+	text := fmt.Sprintf("The task database was damaged. It is kept as %s; %d of its tasks could be read and were taken over into a fresh one.", v.aside, v.n)
+	if errors.Is(stopped, errMore) {
+		found.rest = v
+		text = fmt.Sprintf("The task database was damaged. It is kept as %s; so far the newest %d of its tasks were taken over into a fresh one. The others follow while this process runs.", v.aside, v.n)
+	}
+	found.Warnings = append(found.Warnings, text)
 	return d, found, nil
 }
 

@@ -66,9 +66,14 @@ func (s *Store) Forget(ctx context.Context, q task.Query, rows bool) (int, error
 				"(head ->> '$.Error' <> '' OR head ->> '$.Note' <> '')",
 		}
 	}
-	n, err := s.sweepTasks(ctx, f, commands...)
-	if err == nil && plain(q) && q.Worktree == "" && len(q.States) == 0 {
+	n := 0
+	var err error
+	if plain(q) && q.Worktree == "" && len(q.States) == 0 {
+		// First, so that nothing more is taken over from them.
 		err = removeAside(s.options.Path)
+	}
+	if err == nil {
+		n, err = s.sweepTasks(ctx, f, commands...)
 	}
 	if err == nil {
 		err = s.Checkpoint(ctx)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strconv"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
 
@@ -35,14 +37,14 @@ func (s *Store) List(ctx context.Context, q task.Query) (page task.Page, err err
 }
 
 // reading runs f on the database; on a sound one if the first turns out to be
-// damaged, so f may run twice. Reads take milliseconds: one that has begun is
+// damaged or gone, so f may run twice. Reads take milliseconds: one that has begun is
 // not given up, which spares a goroutine for each statement.
 func (s *Store) reading(ctx context.Context, f func(context.Context, *database) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	d, err := s.look(context.WithoutCancel(ctx), f)
-	if damaged(err) {
+	if damaged(err) || code(err) == sqlite3.SQLITE_CANTOPEN && d.moved() {
 		if err := s.report(ctx, d, err); err != nil {
 			return err
 		}
