@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -150,16 +152,14 @@ func TestDamageInTheMiddle(t *testing.T) {
 				c.before(t, path)
 			}
 			damageLeaf(t, path)
-			warned := make(chan string, 1)
-			s, found, err := Open(Options{Path: path, Log: zerolog.Nop(), Warn: func(text string) { warned <- text }})
-			if err != nil || found.SetAside != "" {
-				t.Fatalf("%v, %+v", err, found)
+			s, found, warned := watched(t, Options{Path: path})
+			if found.SetAside != "" {
+				t.Fatalf("%+v", found)
 			}
-			defer s.Close()
 			if c.after != nil {
 				c.after(t, s)
 			}
-			t.Log(<-warned)
+			t.Log(warns(t, warned, "damaged"))
 			if n := count(t, s); n < full/10 {
 				t.Errorf("only %d of %d tasks were saved", n, full)
 			}
@@ -194,24 +194,128 @@ func TestAllWhoHaveADamagedFileOpenMoveOn(t *testing.T) {
 	}
 }
 
-func TestTheFileIsRemovedWhileInUse(t *testing.T) {
-	path := file(t)
-	warned := make(chan string, 1)
-	s, _, err := Open(Options{Path: path, Log: zerolog.Nop(), Warn: func(text string) { warned <- text }})
+// watched opens a store whose warnings are collected.
+func watched(t *testing.T, o Options) (*Store, Opened, chan string) {
+	t.Helper()
+	warned := make(chan string, 16)
+	o.Log, o.Warn = zerolog.Nop(), func(text string) { warned <- text }
+	s, found, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(func() { _ = s.Close() })
+	return s, found, warned
+}
+
+// warns waits for a warning that says something.
+func warns(t *testing.T, warned chan string, want string) string {
+	t.Helper()
+	select {
+	case text := <-warned:
+		if !strings.Contains(text, want) {
+			t.Errorf("warned with %q, want %q", text, want)
+		}
+		return text
+	case <-time.After(30 * time.Second):
+		t.Fatalf("no warning says %q", want)
+		return ""
+	}
+}
+
+func TestTheFileIsRemovedWhileInUse(t *testing.T) {
+	path := file(t)
+	s, _, warned := watched(t, Options{Path: path})
 	create(t, s, sample(1))
 	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
 		t.Fatal(err)
 	}
 	create(t, s, sample(2))
-	if text := <-warned; !strings.Contains(text, "removed") {
-		t.Errorf("warned with %q", text)
-	}
+	warns(t, warned, "removed")
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("the task went into a file without a name: %v", err)
+	}
+}
+
+func TestNobodyBringsARemovedFileBack(t *testing.T) {
+	path := file(t)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := quickCheck(t.Context(), path); err == nil {
+		t.Error("a file that is not there was checked")
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it was created: %v", err)
+	}
+}
+
+func TestAFileThatAnotherSidecarHasReplacedIsMissed(t *testing.T) {
+	path := file(t)
+	a, _, ofA := watched(t, Options{Path: path})
+	b, _, ofB := watched(t, Options{Path: path})
+	create(t, a, sample(1))
+	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+		t.Fatal(err)
+	}
+	create(t, b, sample(2))
+	warns(t, ofB, "removed")
+	create(t, a, sample(3))
+	warns(t, ofA, "removed")
+	if n := count(t, b); n != 2 {
+		t.Errorf("%d tasks in the new file, want those of both", n)
+	}
+}
+
+// What there is no time for while everybody waits follows in the background.
+func TestSalvageGoesOn(t *testing.T) {
+	for name, meet := range map[string]bool{"at the opening": false, "after it": true} {
+		t.Run(name, func(t *testing.T) {
+			path := file(t)
+			filler := open(t, path)
+			fill(t, filler, 0, 4*salvageBatch, "prompt")
+			if err := filler.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if !meet {
+				var page int
+				query(t, path, "SELECT pageno FROM dbstat WHERE name = 'counts' AND pagetype = 'leaf'", &page)
+				if err := play(t, "scribble", path, fmt.Sprint((page-1)*4096, page*4096)).cmd.Wait(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s, found, warned := watched(t, Options{Path: path, salvage: time.Nanosecond})
+			var text string
+			if meet {
+				if err := s.report(t.Context(), s.db, errDamage); err != nil {
+					t.Fatal(err)
+				}
+				text = warns(t, warned, fmt.Sprint("newest ", salvageBatch))
+			} else if len(found.Warnings) == 1 {
+				text = found.Warnings[0]
+			}
+			if want := fmt.Sprint("so far the newest ", salvageBatch, " of its tasks"); !strings.Contains(text, want) {
+				t.Errorf("warned with %q, want %q", text, want)
+			}
+			warns(t, warned, fmt.Sprint("In all, ", 4*salvageBatch, " tasks"))
+			for i := range 4 * salvageBatch {
+				if _, err := s.Get(t.Context(), sample(i).ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func TestWhatIsForgottenIsNotTakenOver(t *testing.T) {
+	path := file(t)
+	s := open(t, path)
+	v := &salvage{aside: path + asideMark + "gone"}
+	err := s.do(t.Context(), false, func(ctx context.Context, d *database) error {
+		_, err := v.insert(ctx, d, []row{{Task: sample(1)}}, []int64{1})
+		return err
+	})
+	if !errors.Is(err, os.ErrNotExist) || count(t, s) != 0 {
+		t.Errorf("%v, %d tasks", err, count(t, s))
 	}
 }
 
@@ -251,6 +355,7 @@ func TestANewerReleasesFieldsSurvive(t *testing.T) {
 
 func TestAFileOfAnotherProgramIsLeftAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "their.db")
+	overwrite(t, path, "")
 	query(t, path, "CREATE TABLE theirs (x)")
 	if _, _, err := Open(Options{Path: path, Log: zerolog.Nop()}); err == nil || !strings.Contains(err.Error(), "another program") {
 		t.Errorf("opening: %v", err)
