@@ -72,8 +72,8 @@ type Engine struct {
 	// quit is closed when Run begins to end.
 	quit chan struct{}
 
-	// reaping is held while the tasks of dead owners are judged.
-	reaping sync.Mutex
+	// reaping holds a token while the tasks of dead owners are judged.
+	reaping chan struct{}
 
 	// mu guards what follows. It is never held during a call to the store, the
 	// host or the limiter.
@@ -143,7 +143,7 @@ type Options struct {
 func New(o Options) *Engine {
 	return &Engine{
 		store: o.Store, host: o.Host, limits: o.Limits, owners: o.Owners, archive: o.Archive, log: o.Log,
-		signal: make(chan struct{}, 1), watch: make(chan struct{}, 1), quit: make(chan struct{}), opening: make(chan struct{}), born: time.Now(),
+		signal: make(chan struct{}, 1), watch: make(chan struct{}, 1), quit: make(chan struct{}), reaping: make(chan struct{}, 1), opening: make(chan struct{}), born: time.Now(),
 		places: map[string]workplace{}, dead: map[string]bool{}, runs: map[task.ID]*run{}, bySession: map[string]*run{},
 		parents: map[string]*parent{}, trees: map[string]*tree{}, notices: map[string]*notice{},
 		lineage: map[string]origin{}, agents: map[string]agentList{},

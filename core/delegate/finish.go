@@ -102,6 +102,10 @@ func (e *Engine) storeEnd(ctx context.Context, r *run, out outcome) task.Task {
 				t.Told, t.Note = t.Told || settled, note
 			})
 		}
+		if errors.Is(err, task.ErrNotFound) { // its database was damaged, or removed
+			t = e.record(r, out, usage, settled, note)
+			err = e.store.Create(keeping, t)
+		}
 		if err == nil {
 			return t
 		}
@@ -118,6 +122,20 @@ func (e *Engine) storeEnd(ctx context.Context, r *run, out outcome) task.Task {
 			return t
 		case <-time.After(storeAgain):
 		}
+	}
+}
+
+// record is what is known of a run whose record is gone.
+func (e *Engine) record(r *run, out outcome, usage task.Usage, told bool, note string) task.Task {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	return task.Task{
+		ID: r.id, Directory: r.directory, Worktree: r.worktree, Owner: e.owner, Parent: r.parent, Session: r.session, Agent: r.agent, Model: r.model,
+		Description: "its record was lost while it ran", Group: r.group, Background: r.background, Root: r.root, Depth: r.depth,
+		Mode: r.mode, Priority: r.priority, Wake: r.wake, Attempt: 1, MessageID: r.messageID,
+		State: out.state, Result: out.text, Error: out.reason, Note: note, Usage: usage,
+		Created: now, Started: now, Ended: now, Told: told,
 	}
 }
 

@@ -226,8 +226,12 @@ func (e *Engine) reap(ctx context.Context, directory string) {
 	if e.owners == nil {
 		return
 	}
-	e.reaping.Lock() // who asks for it has it done when this returns
-	defer e.reaping.Unlock()
+	select { // who asks for it has it done when this returns, but for a hook in a hurry
+	case e.reaping <- struct{}{}:
+		defer func() { <-e.reaping }()
+	case <-ctx.Done():
+		return
+	}
 	e.introduce(ctx, directory)
 	e.mu.Lock()
 	worktree := e.places[directory].worktree
@@ -254,7 +258,9 @@ func (e *Engine) reap(ctx context.Context, directory string) {
 			continue
 		}
 		for _, t := range tasks {
-			e.bequeath(ctx, directory, t)
+			if ctx.Err() == nil {
+				e.bequeath(ctx, directory, t)
+			}
 		}
 		release()
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/core/task/memstore"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 	"github.com/opencode-sidecar/opencode-sidecar/host/hosttest/fake"
 )
@@ -277,5 +278,85 @@ func TestAQuestionAskedWhileTheSidecarWasDeadIsRefused(t *testing.T) {
 		if n := r.host.Calls("ReplyPermission:reject"); n != 1 {
 			t.Errorf("refused %d times", n)
 		}
+	})
+}
+
+// replaced is a store whose file another one has taken the place of.
+type replaced struct {
+	mu  sync.Mutex
+	now task.Store
+}
+
+func (s *replaced) by(next task.Store) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = next
+}
+
+func (s *replaced) store() task.Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+func (s *replaced) Create(ctx context.Context, t task.Task) error { return s.store().Create(ctx, t) }
+func (s *replaced) Get(ctx context.Context, id task.ID) (task.Task, error) {
+	return s.store().Get(ctx, id)
+}
+func (s *replaced) Update(ctx context.Context, id task.ID, at task.Fence, change func(*task.Task)) (task.Task, error) {
+	return s.store().Update(ctx, id, at, change)
+}
+func (s *replaced) List(ctx context.Context, q task.Query) (task.Page, error) {
+	return s.store().List(ctx, q)
+}
+func (s *replaced) Close() error { return s.store().Close() }
+
+func TestAResultOutlivesItsRecord(t *testing.T) {
+	play(t, 1, after(10*time.Second), func(t *testing.T, r *rig) {
+		s := &replaced{now: r.store}
+		r.life.Store = s
+		id := r.launch("work")
+		r.sleep(time.Second)
+		s.by(memstore.New())
+		r.sleep(5 * time.Minute)
+		got, err := s.Get(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.want(got, task.Completed, "answer to work")
+		if wakes := r.wakes(); len(wakes) != 1 || !strings.Contains(wakes[0].Text(), "answer to work") {
+			t.Errorf("the parent was told %d times", len(wakes))
+		}
+	})
+}
+
+// A person's message waits for no more than its hook may take, however many tasks
+// dead processes have left and however slow OpenCode is.
+func TestJudgingTheDeadHoldsNobodyUp(t *testing.T) {
+	play(t, 50, after(10*time.Minute), func(t *testing.T, r *rig) {
+		for range 50 {
+			r.launch("1")
+		}
+		r.sleep(3 * time.Second)
+		r.kill()
+		r.owners.set("host-1", false)
+		r.host.Fault(func(context.Context, string) error { time.Sleep(100 * time.Millisecond); return nil })
+		r.start("host-2")
+		time.Sleep(5 * time.Millisecond)
+		start := time.Now()
+		r.engine.UserSpoke(t.Context(), dir, r.main, "msg_person")
+		if took := time.Since(start); took > hookLimit+200*time.Millisecond {
+			t.Errorf("the person waited for %s", took)
+		}
+		r.sleep(time.Minute)
+		r.engine.UserSpoke(t.Context(), dir, r.main, "msg_again")
+		told := ""
+		for _, w := range r.wakes() {
+			told += w.Text()
+		}
+		if n := strings.Count(told, "task_"); n < 50 {
+			t.Errorf("%d of 50 interrupted tasks were told", n)
+		}
+		r.host.Fault(nil)
 	})
 }
