@@ -127,6 +127,7 @@ func (r *rig) stop() {
 	if err := r.engine.Stop(stop); err != nil {
 		r.Error(err)
 	}
+	r.atRest()
 	r.cancel()
 	if _, err := r.limits.Close(context.Background()); err != nil {
 		r.Error(err)
@@ -134,6 +135,33 @@ func (r *rig) stop() {
 	for _, k := range r.limits.Stats() {
 		if k.InUse != 0 {
 			r.Errorf("%s: %d leases are still held", k.Key, k.InUse)
+		}
+	}
+}
+
+// atRest fails the test if a task's session is at work although the engine has
+// stopped, unless the task says so itself or its OpenCode process counts as gone.
+// Turns that a test or a person began in a session of their own may go on.
+func (r *rig) atRest() {
+	r.Helper()
+	r.host.Fault(nil)
+	busy, err := r.host.Statuses(context.Background(), dir)
+	if err != nil {
+		r.Fatal(err)
+	}
+	for session := range busy {
+		if _, err := r.host.Session(context.Background(), dir, session); host.NotFound(err) {
+			continue // deleted: its turn cannot be stopped any more
+		}
+		page, err := r.store.List(context.Background(), task.Query{Session: session, Limit: 1})
+		if err != nil {
+			r.Fatal(err)
+		}
+		for _, t := range page.Tasks {
+			alive, _ := r.owners.Alive(t.Owner)
+			if alive && !strings.Contains(t.Error, "not confirmed") {
+				r.Errorf("the session of %s is at work although the engine has stopped: %s %s", t.ID, t.State, t.Error)
+			}
 		}
 	}
 }
