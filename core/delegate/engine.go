@@ -63,6 +63,7 @@ type Engine struct {
 	limits  *limit.Limiter
 	owners  Owners
 	archive Archive
+	calm    func()
 	log     zerolog.Logger
 	ids     host.MessageIDs
 
@@ -96,8 +97,9 @@ type Engine struct {
 	notices   map[string]*notice // by directory
 	lineage   map[string]origin
 	agents    map[string]agentList
-	respawned time.Time // when it was learnt that an earlier sidecar died; zero if none did
-	errands             // for Run
+	respawned time.Time   // when it was learnt that an earlier sidecar died; zero if none did
+	quiet     *time.Timer // runs since the last open task has ended
+	errands               // for Run
 }
 
 // workplace is a directory that OpenCode has opened.
@@ -119,6 +121,7 @@ type errands struct {
 	noted    []string  // directories that a toast is due in
 	unheard  []task.ID // outcomes of which nobody is left to be told
 	strays   []stray   // questions of sessions that are no task's own
+	calmed   bool      // no task has been open for a while
 }
 
 // doomed is a run and why it has to end.
@@ -136,13 +139,16 @@ type Options struct {
 	Owners Owners
 	// Archive may be nil.
 	Archive Archive
-	Log     zerolog.Logger
+	// Calm, if set, is called by a goroutine of Run's when no task has been open
+	// for a moment: the time to give memory back.
+	Calm func()
+	Log  zerolog.Logger
 }
 
 // New returns an engine that does nothing until Run is called.
 func New(o Options) *Engine {
 	return &Engine{
-		store: o.Store, host: o.Host, limits: o.Limits, owners: o.Owners, archive: o.Archive, log: o.Log,
+		store: o.Store, host: o.Host, limits: o.Limits, owners: o.Owners, archive: o.Archive, calm: o.Calm, log: o.Log,
 		signal: make(chan struct{}, 1), watch: make(chan struct{}, 1), quit: make(chan struct{}), reaping: make(chan struct{}, 1), opening: make(chan struct{}), born: time.Now(),
 		places: map[string]workplace{}, dead: map[string]bool{}, runs: map[task.ID]*run{}, bySession: map[string]*run{},
 		parents: map[string]*parent{}, trees: map[string]*tree{}, notices: map[string]*notice{},
@@ -224,6 +230,7 @@ func (e *Engine) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer close(e.quit)
+	defer e.restless()
 	wg.Go(func() { e.poll(ctx) })
 	for {
 		select {
@@ -256,9 +263,40 @@ func (e *Engine) Run(ctx context.Context) {
 		for _, q := range next.strays {
 			wg.Go(func() { e.guard("question", func() { e.trace(ctx, q) }) })
 		}
+		if next.calmed && e.calm != nil {
+			wg.Go(func() { e.guard("calm", e.calm) })
+		}
 		for _, directory := range next.noted {
 			wg.Go(func() { e.guard("toast", func() { e.toast(ctx, directory) }) })
 		}
+	}
+}
+
+// calmAfter is how long no task must have been open.
+const calmAfter = time.Second
+
+// restLocked is called when a task has ended.
+func (e *Engine) restLocked() {
+	switch {
+	case len(e.runs) > 0:
+	case e.quiet != nil:
+		e.quiet.Reset(calmAfter)
+	default:
+		e.quiet = time.AfterFunc(calmAfter, func() {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.calmed = len(e.runs) == 0
+			poke(e.signal)
+		})
+	}
+}
+
+// restless ends the wait for calm.
+func (e *Engine) restless() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.quiet != nil {
+		e.quiet.Stop()
 	}
 }
 

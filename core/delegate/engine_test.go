@@ -521,3 +521,21 @@ func TestALeaseThatIsNotRenewedEndsItsTask(t *testing.T) {
 		}
 	})
 }
+
+func TestCalmFollowsTheLastTask(t *testing.T) {
+	play(t, 2, after(10*time.Second), func(t *testing.T, r *rig) {
+		calm := make(chan time.Time, 10)
+		r.engine.calm = func() { calm <- time.Now() }
+		r.launch("1")
+		r.sleep(5 * time.Second)
+		r.launch("2")
+		r.sleep(9 * time.Second) // the first has ended, the second has not
+		if n := len(calm); n != 0 {
+			t.Errorf("called %d times while a task is open", n)
+		}
+		r.sleep(time.Hour)
+		if n := len(calm); n != 1 {
+			t.Errorf("called %d times, want once", n)
+		}
+	})
+}

@@ -170,6 +170,7 @@ func (e *Engine) leave(r *run, t task.Task) {
 	if e.runs[r.id] == r { // else it has been resumed since its end was stored
 		delete(e.runs, r.id)
 	}
+	e.restLocked()
 	if r.session != "" && e.bySession[r.session] == r {
 		delete(e.bySession, r.session)
 	}

@@ -65,7 +65,7 @@ func connect(ctx context.Context, path string, extra []string) (_ *database, err
 		return nil, err
 	}
 	if d.write, err = sql.Open(schemeName, source(path, append([]string{
-		"synchronous(FULL)", "cache_size(-512)", "secure_delete(ON)", "journal_size_limit(8388608)",
+		"synchronous(FULL)", "cache_size(-256)", "secure_delete(ON)", "journal_size_limit(8388608)",
 	}, extra...)...)); err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func connect(ctx context.Context, path string, extra []string) (_ *database, err
 	if _, err := d.conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
 		return nil, err
 	}
-	if d.read, err = sql.Open(schemeName, source(path, "query_only(ON)", "cache_size(-512)")); err != nil {
+	if d.read, err = sql.Open(schemeName, source(path, "query_only(ON)", "cache_size(-128)")); err != nil {
 		return nil, err
 	}
 	d.read.SetMaxOpenConns(readers)

@@ -42,3 +42,9 @@ func (h *heads) task(seq int64, text []byte) (task.Task, error) {
 	h.bySeq[seq] = p
 	return p.task, nil
 }
+
+func (h *heads) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bySeq = nil
+}

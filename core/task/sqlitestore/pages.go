@@ -101,6 +101,12 @@ func (p *pages) keep(version int64, key pageKey, page task.Page) {
 	p.byQuery[key], p.kept = copied(page), p.kept+cost
 }
 
+func (p *pages) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.byQuery, p.kept = map[pageKey]task.Page{}, 0
+}
+
 func copied(page task.Page) task.Page {
 	page.Tasks, page.Totals = slices.Clone(page.Tasks), maps.Clone(page.Totals)
 	return page
