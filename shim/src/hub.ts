@@ -110,7 +110,7 @@ export class Hub {
   private async wake(): Promise<Child | undefined> {
     if (this.woken || !hasTasks()) return undefined;
     this.woken = true;
-    return deadline(HOOK_MS, () => this.start()).catch(() => undefined);
+    return deadline(HOOK_MS, (signal) => until(signal, this.start())).catch(() => undefined);
   }
 
   private start(): Promise<Child> {

@@ -41,6 +41,13 @@ class Bed {
     delete (globalThis as Record<symbol, unknown>)[KEY];
     Object.assign(process.env, { FAKE_LOG: join(this.dir, "log"), FAKE_MODE: mode, XDG_STATE_HOME: this.dir, OPENCODE_SIDECAR_RECORD: join(this.dir, "record") });
     delete process.env.OPENCODE_SIDECAR_BIN;
+    delete process.env.OPENCODE_SIDECAR_STORE;
+  }
+
+  /** Leaves the file behind in which an earlier sidecar has kept tasks. */
+  keepTasks(): void {
+    mkdirSync(join(this.dir, "opencode-sidecar"), { recursive: true });
+    writeFileSync(join(this.dir, "opencode-sidecar", "tasks.db"), "");
   }
 
   async plugin(options: object | undefined = { binary: FAKE }, file = PLUGIN): Promise<Hooks> {
@@ -132,6 +139,10 @@ async function timed(work: Promise<unknown>): Promise<number> {
   const start = performance.now();
   await work.catch(() => {});
   return performance.now() - start;
+}
+
+function say(hooks: Hooks, messageID = "msg_1"): Promise<void> {
+  return hooks["chat.message"]({ sessionID: "ses_1", agent: "plan" }, { message: { id: messageID } });
 }
 
 function turn(): Turn {
@@ -405,6 +416,61 @@ scenario("a dead sidecar costs a hook nothing", "", async (bed) => {
   const held = timed(hooks["experimental.chat.messages.transform"]({}, turn()));
   process.kill(pid, "SIGKILL");
   assert.ok((await held) < 200);
+});
+
+scenario("where tasks were kept the first message starts a sidecar, and waits until it has the message", "", async (bed) => {
+  const hooks = await bed.plugin();
+  bed.keepTasks();
+  await hooks.event({ event: { type: "session.idle", properties: { sessionID: "ses_1" } } });
+  await hooks["experimental.chat.messages.transform"]({}, turn());
+  await hooks["experimental.session.compacting"]({ sessionID: "ses_1" }, { context: [] });
+  assert.equal(bed.spawns(), 0); // no person has said anything
+  await say(hooks);
+  assert.deepEqual(bed.methods(), ["initialize", "workspace/open", "hook/chat.message"]);
+  assert.deepEqual(bed.log().at(-1)?.params, { sessionID: "ses_1", messageID: "msg_1", agent: "plan", workspace: "wrk_1" });
+  await say(hooks, "msg_2");
+  assert.deepEqual(bed.methods().slice(3), ["hook/chat.message"]);
+  assert.equal(bed.spawns(), 1);
+});
+
+scenario("where no tasks were kept a message starts nothing until there are some", "", async (bed) => {
+  const hooks = await bed.plugin();
+  await say(hooks);
+  assert.equal(bed.spawns(), 0);
+  bed.keepTasks(); // by another OpenCode
+  await say(hooks, "msg_2");
+  assert.deepEqual(bed.methods(), ["initialize", "workspace/open", "hook/chat.message"]);
+});
+
+scenario("tasks may be kept in a file that the environment names", "", async (bed) => {
+  const hooks = await bed.plugin();
+  bed.keepTasks();
+  process.env.OPENCODE_SIDECAR_STORE = join(bed.dir, "elsewhere.db");
+  await say(hooks);
+  assert.equal(bed.spawns(), 0);
+  writeFileSync(process.env.OPENCODE_SIDECAR_STORE, "");
+  await say(hooks, "msg_2");
+  assert.equal(bed.spawns(), 1);
+});
+
+scenario("a sidecar that a message cannot start is not tried again, and the message goes on", "crash", async (bed) => {
+  const hooks = await bed.plugin();
+  bed.keepTasks();
+  const took = await timed(Promise.all([say(hooks), say(hooks, "msg_2")]));
+  assert.ok(took < 1000, `${took} ms`);
+  await bed.ended();
+  await say(hooks, "msg_3");
+  assert.equal(bed.spawns(), 1);
+});
+
+scenario("a sidecar that hangs as a message starts it costs one deadline", "silent", async (bed) => {
+  const hooks = await bed.plugin();
+  bed.keepTasks();
+  const first = await timed(say(hooks));
+  assert.ok(first > 900 && first < 1300, `${first} ms`);
+  const next = await timed(say(hooks, "msg_2"));
+  assert.ok(next < 20, `${next} ms`);
+  assert.equal(bed.spawns(), 1);
 });
 
 scenario("transform appends to the message in place", "", async (bed) => {
