@@ -170,6 +170,17 @@ func TestLoad(t *testing.T) {
 				`option "store" cannot be set in the plugin's options and is ignored there; set the environment variable OPENCODE_SIDECAR_STORE in its place`,
 			},
 		},
+		// The folder that the process runs in is not the user's.
+		"a database by a relative path": {
+			env: map[string]string{"OPENCODE_SIDECAR_STORE": "tasks.db"},
+			warnings: []string{
+				`OPENCODE_SIDECAR_STORE is "tasks.db"; accepted is an absolute path or memory; the default is used`,
+			},
+		},
+		"no database": {
+			env:  map[string]string{"OPENCODE_SIDECAR_STORE": " memory "},
+			want: func(o *config.Options) { o.Store = "memory" },
+		},
 		"the plugin's options unset nothing": {raw: `{"store":null}`},
 		"unknown keys": {
 			raw: `{"zzz":1,"maxdepth":2,"agentConcurency":{}}`,
@@ -357,7 +368,7 @@ func TestReference(t *testing.T) {
 		"| `taskTimeout` | duration, 1s to 24h | `\"1h\"` | `OPENCODE_SIDECAR_TASK_TIMEOUT` | How long an attempt at a task may run. |",
 		"| `maxTaskCost` | number, 0 to 100000 | `0` | `OPENCODE_SIDECAR_MAX_TASK_COST` | How many US dollars one task may cost before it is stopped; 0 for no limit. |",
 		"| `queueTimeout` | duration, 0s to 24h | `\"0s\"` | `OPENCODE_SIDECAR_QUEUE_TIMEOUT` | How long a task may wait for a slot; 0 for no limit. |",
-		"| `store` | text | `\"\"` | `OPENCODE_SIDECAR_STORE` | Path of the task database, or memory to keep tasks in memory only; empty chooses one under the state folder. Only the environment can set it. |",
+		"| `store` | absolute path or memory | `\"\"` | `OPENCODE_SIDECAR_STORE` | Path of the task database, or memory to keep tasks in memory only; empty chooses one under the state folder. Only the environment can set it. |",
 		"| `agentConcurrency` | map of names to numbers, 1 to 50 | `{}` | `OPENCODE_SIDECAR_AGENT_CONCURRENCY` | How many tasks of an agent run at once, by the name of the agent. The first workspace of a process decides. |",
 	} {
 		if !slices.Contains(lines, want) {

@@ -39,6 +39,7 @@ type option struct {
 	fallback string // the default as text
 	min, max int64  // nanoseconds for durations
 	enum     []string
+	path     bool // an absolute path, or a word of enum
 	example  json.RawMessage
 	scope    string
 }
@@ -63,6 +64,12 @@ func declared() []option {
 		o.env = EnvPrefix + o.env
 		if words := field.Tag.Get("enum"); words != "" {
 			o.enum = strings.Split(words, "|")
+		}
+		switch rule := field.Tag.Get("path"); rule {
+		case "", "absolute":
+			o.path = rule != ""
+		default:
+			panic(fmt.Sprintf("config: option %s: no rule for the path %q", o.key, rule))
 		}
 		switch field.Type {
 		case reflect.TypeFor[int]():

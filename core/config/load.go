@@ -101,6 +101,8 @@ func (o option) apply(field reflect.Value, source string, value reflect.Value, p
 		}
 		if o.isMap() {
 			instead = "it is ignored"
+		} else if o.path && field.IsZero() {
+			instead = "the default is used"
 		}
 		warnings = append(warnings, Warning{
 			Key:     o.key,

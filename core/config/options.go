@@ -17,7 +17,8 @@ const EnvPrefix = "OPENCODE_SIDECAR_"
 //
 // The tags: json is the key, doc the meaning, default the value when nobody
 // sets it, min and max the limits (of every value of a map; whole numbers, US dollars too), enum the accepted
-// words, example a value for the schema, env the variable where it is not the
+// words, path "absolute" a text that is the path of a file in whatever folder the
+// process runs, or one of those words, example a value for the schema, env the variable where it is not the
 // key in upper snake case. A duration is written as text ("90s",
 // "1h30m") or as a number of milliseconds. With scope "machine" the first
 // workspace of the process decides for all; with scope "shim" this process
@@ -56,7 +57,7 @@ type Options struct {
 	SessionPool             bool                `json:"sessionPool" default:"false" doc:"Let a task go on in the session of a completed one of the same parent and agent, with all that was said in it."`
 	ResultRetention         time.Duration       `json:"resultRetention" default:"720h" min:"1h" max:"87600h" scope:"env" doc:"How long ended tasks and their results are kept; those that nobody was told of three times as long. It holds for the tasks of all projects on this machine."`
 	Archive                 bool                `json:"archive" default:"false" doc:"Append each ended task to .opencode/archive/tasks/tasks_YYYY-MM-DD.jsonl."`
-	Store                   string              `json:"store" scope:"env" doc:"Path of the task database, or memory to keep tasks in memory only; empty chooses one under the state folder."`
+	Store                   string              `json:"store" scope:"env" path:"absolute" enum:"memory" doc:"Path of the task database, or memory to keep tasks in memory only; empty chooses one under the state folder."`
 	Toasts                  bool                `json:"toasts" default:"true" doc:"Show a toast when tasks end, one for those that end within a moment."`
 	Log                     string              `json:"log" scope:"machine" example:"\"/tmp/sidecar.log\"" doc:"Path of the log file; empty chooses one under the state folder."`
 	LogLevel                string              `json:"logLevel" default:"info" enum:"error|warn|info|debug|trace" scope:"machine" doc:"What is logged; prompts and tool output only at trace."`

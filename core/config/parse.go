@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -76,7 +77,7 @@ func (o option) parse(s string) (reflect.Value, *problem) {
 			return reflect.ValueOf(false), nil
 		}
 	case text:
-		if len(o.enum) == 0 {
+		if len(o.enum) == 0 && !o.path || o.path && filepath.IsAbs(s) {
 			return reflect.ValueOf(s), nil
 		}
 		if slices.Contains(o.enum, trimmed) {
@@ -104,6 +105,9 @@ func (o option) accepted() string {
 			`, as text ("90s", "1h30m") or a number of milliseconds`
 	case flag:
 		return "true or false"
+	}
+	if o.path {
+		return strings.Join(append([]string{"an absolute path"}, o.enum...), " or ")
 	}
 	if len(o.enum) > 0 {
 		return "one of " + strings.Join(o.enum, ", ")

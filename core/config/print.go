@@ -76,6 +76,9 @@ func (o option) schema() *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "boolean"}
 	}
 	s := &jsonschema.Schema{Type: "string"}
+	if o.path {
+		return s // what is absolute differs from system to system; Load knows
+	}
 	for _, word := range o.enum {
 		s.Enum = append(s.Enum, word)
 	}
@@ -127,6 +130,9 @@ func (o option) typeName() string {
 		return "duration, " + formatDuration(time.Duration(o.min)) + " to " + formatDuration(time.Duration(o.max))
 	case flag:
 		return "true or false"
+	}
+	if o.path {
+		return strings.TrimPrefix(o.accepted(), "an ")
 	}
 	if len(o.enum) > 0 {
 		return strings.Join(o.enum, ", ")

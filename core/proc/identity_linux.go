@@ -22,9 +22,10 @@ func Identity(pid int) (string, error) {
 	return fmt.Sprintf("%d-%s-%.8s", pid, start, boot), nil
 }
 
-// Lives reports whether the process of that Identity still runs, as far as this
+// Lives reports whether the process of that Identity, or Part of one, still runs, as far as this
 // process can see; zombies do not. What is no Identity does not live.
 func Lives(identity string) bool {
+	identity, _, _ = strings.Cut(identity, partMark)
 	head, _, _ := strings.Cut(identity, "-")
 	pid, err := strconv.Atoi(head)
 	if err != nil {
