@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +43,7 @@ type app struct {
 	store      *tasksStore
 	tasks      *delegate.Engine
 	tools      *tool.Registry
+	host       *client.Client
 	conn       *rpc.Conn
 
 	// stop asks serve to shut down; the first reason wins.
@@ -50,7 +53,8 @@ type app struct {
 	retention chan time.Duration
 
 	mu      sync.Mutex
-	first   *config.Options // of the first workspace: it decides for the machine
+	first   *config.Options   // of the first workspace: it decides for the machine
+	open    map[string]string // directories by the ids of open workspaces
 	exiting bool
 }
 
@@ -63,7 +67,7 @@ type stopRequest struct {
 // newApp builds the graph. It starts nothing but the connection's bookkeeping.
 func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (string, bool)) (*app, error) {
 	options, warnings, _ := config.Load(nil, env)
-	a := &app{env: env, logs: newLogs(logTo, options), stop: make(chan stopRequest, 1), exit: make(chan struct{}), retention: make(chan time.Duration, 1)}
+	a := &app{env: env, logs: newLogs(logTo, options), stop: make(chan stopRequest, 1), exit: make(chan struct{}), retention: make(chan time.Duration, 1), open: map[string]string{}}
 	a.log = a.logs.logger()
 	for _, w := range warnings {
 		a.log.Warn().Str("option", w.Key).Msg(w.Message)
@@ -78,13 +82,18 @@ func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (stri
 		return nil, fmt.Errorf("limits: %w", err)
 	}
 	a.limits = limits
-	a.store = openStore(storePath(env), a.log)
+	path, homeless := storePath(options, env)
+	a.store = openStore(path, a.log)
+	if homeless {
+		a.store.warnings.note("Tasks are kept in memory only and end with OpenCode: there is no home folder to keep them in. Set HOME or XDG_STATE_HOME, or name a file in " + config.EnvPrefix + "STORE.")
+	}
 
 	router := rpc.NewRouter()
 	a.conn = rpc.NewConn(rpc.Options{In: in, Out: out, Router: router, Log: a.log, MapError: handler.MapError, PeerGone: func() { a.tasks.HostGone() }})
+	a.host = client.New(a.conn, a.workspaces.Resolve)
 	a.tasks = delegate.New(delegate.Options{
-		Store: a.store, Host: client.New(a.conn, a.workspaces.Resolve), Limits: a.limits,
-		Owners: a.store.owners(), Archive: archive.New(time.Local), Log: a.log,
+		Store: a.store, Host: a.host, Limits: a.limits,
+		Owners: a.store.owners(), Archive: archive.New(time.Local), Calm: a.store.rest, Log: a.log,
 	})
 	if a.tools, err = newTools(a.tasks, a.workspaces); err != nil {
 		return nil, err
@@ -151,7 +160,7 @@ func (a *app) Initialized(h wire.HostInfo) {
 	if h.Mode == "run" {
 		a.tasks.Headless()
 	}
-	a.tasks.Serve(a.store.own(h.PID))
+	a.tasks.Serve(a.store.own(h.PID, h.Restarts > 0))
 	if h.Restarts > 0 {
 		a.tasks.Respawned()
 	}
@@ -164,13 +173,16 @@ func (a *app) Open(id string, w workspace.Workspace, raw json.RawMessage) (bool,
 	if err != nil {
 		return false, nil, err
 	}
+	a.mu.Lock()
+	a.open[id] = w.Directory // from here on what is warned of reaches it
+	a.mu.Unlock()
 	options, warnings, err := config.Load(raw, a.env)
 	if err != nil {
 		warnings = append(warnings, config.Warning{Message: err.Error()})
 	}
 	warnings = append(warnings, a.machine(options)...)
 	a.tasks.WorkspaceOpened(context.Background(), w.Directory, w.Worktree, settings(options))
-	for _, text := range a.store.takeWarnings() {
+	for _, text := range a.store.warnings.take() {
 		warnings = append(warnings, config.Warning{Message: text})
 	}
 	var texts []string
@@ -180,6 +192,13 @@ func (a *app) Open(id string, w workspace.Workspace, raw json.RawMessage) (bool,
 	}
 	a.log.Info().Str("workspace", id).Str("directory", w.Directory).Bool("reattached", reattached).Msg("workspace open")
 	return reattached, texts, nil
+}
+
+// directories are those that OpenCode has open, each once.
+func (a *app) directories() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Compact(slices.Sorted(maps.Values(a.open)))
 }
 
 // settings are the options of a workspace as its tasks take them.
@@ -239,6 +258,9 @@ func (a *app) Close(id string) {
 	if err != nil {
 		return // dispose can come twice
 	}
+	a.mu.Lock()
+	delete(a.open, id)
+	a.mu.Unlock()
 	a.workspaces.Close(id)
 	if _, open := a.workspaces.Resolve(w.Directory); !open {
 		a.tasks.WorkspaceClosed(w.Directory)

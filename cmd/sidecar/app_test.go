@@ -145,7 +145,7 @@ func TestAnUnreadableFrameEndsTheProcess(t *testing.T) {
 }
 
 func TestOptionsWarnAndConflict(t *testing.T) {
-	s := start(t, map[string]string{"OPENCODE_SIDECAR_MAX_DEPTH": "2"})
+	s := start(t, map[string]string{"OPENCODE_SIDECAR_MAX_DEPTH": "2", "OPENCODE_SIDECAR_STORE": memoryOnly})
 	if err := s.initialize(hash(t)); err != nil {
 		t.Fatal(err)
 	}

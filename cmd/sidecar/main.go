@@ -41,13 +41,14 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		command = args[0]
 		args = args[1:]
 	}
+	env := withHome(os.LookupEnv)
 	switch command {
 	case "serve":
-		return serve(stdin, stdout, stderr, os.LookupEnv)
+		return serve(stdin, stdout, stderr, env)
 	case "tasks":
-		return commandLine(tasksCommand, args, stdin, stdout, stderr, os.LookupEnv)
+		return commandLine(tasksCommand, args, stdin, stdout, stderr, env)
 	case "forget":
-		return commandLine(forgetCommand, args, stdin, stdout, stderr, os.LookupEnv)
+		return commandLine(forgetCommand, args, stdin, stdout, stderr, env)
 	case "generate":
 		return generate(args, stderr)
 	case "transcript":

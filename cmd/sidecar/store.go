@@ -2,27 +2,22 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 
-	"github.com/opencode-sidecar/opencode-sidecar/core/config"
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
-	"github.com/opencode-sidecar/opencode-sidecar/core/proc"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/memstore"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/sqlitestore"
 )
 
 const (
-	// claimLimit is how long a sidecar waits for its predecessor to let go of
-	// their owner's lock, claimAgain the time between two tries.
-	claimLimit, claimAgain = 2 * time.Second, 20 * time.Millisecond
+	// restLimit is how long the store may take to give memory back.
+	restLimit = 5 * time.Second
 	// pruneEvery is the time between two prunings.
 	pruneEvery = 24 * time.Hour
 )
@@ -33,80 +28,32 @@ type tasksStore struct {
 	task.Store
 	shared *sqlitestore.Store // nil if in memory
 	log    zerolog.Logger
+	// warnings of the store, for the user.
+	warnings *warnings
+	patience time.Duration // with a predecessor that does not let go
 
-	mu       sync.Mutex
-	warnings []string // for the next workspace that is opened
-	release  func()
+	mu      sync.Mutex
+	release func()
 }
 
-// openStore opens the store at path; "memory" keeps nothing.
+// openStore opens the store at path, which may be memoryOnly.
 func openStore(path string, log zerolog.Logger) *tasksStore {
-	s := &tasksStore{log: log}
-	if path == "memory" {
+	s := &tasksStore{log: log, warnings: newWarnings(log), patience: claimLimit}
+	if path == memoryOnly {
 		s.Store = memstore.New()
 		return s
 	}
-	shared, found, err := sqlitestore.Open(sqlitestore.Options{Path: path, Log: log, Warn: s.warn})
+	shared, found, err := sqlitestore.Open(sqlitestore.Options{Path: path, Log: log, Warn: s.warnings.add})
 	if err != nil {
 		s.Store = memstore.New()
-		s.warn(fmt.Sprintf("Tasks are kept in memory only and end with OpenCode: %v", err))
+		s.warnings.note(fmt.Sprintf("Tasks are kept in memory only and end with OpenCode: %v", err))
 		return s
 	}
 	s.Store, s.shared = shared, shared
 	for _, text := range found.Warnings {
-		s.warn(text)
+		s.warnings.note(text)
 	}
 	return s
-}
-
-func (s *tasksStore) warn(text string) {
-	s.log.Error().Msg(text)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.warnings = append(s.warnings, text)
-}
-
-// takeWarnings returns what the user should read, once.
-func (s *tasksStore) takeWarnings() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	texts := s.warnings
-	s.warnings = nil
-	return texts
-}
-
-// own makes this process the owner of the tasks of an OpenCode process and
-// returns the owner's name. A sidecar that was killed a moment ago may still be
-// dying; one that will not let go is left alone, and we go by another name.
-func (s *tasksStore) own(pid int) string {
-	owner, err := proc.Identity(pid)
-	if err != nil {
-		s.log.Warn().Err(err).Msg("the host cannot be identified: tasks of an earlier sidecar are not found")
-		owner = fmt.Sprintf("%d-%d", pid, time.Now().UnixNano())
-	}
-	if s.shared == nil {
-		return owner
-	}
-	for start := time.Now(); ; {
-		release, err := s.shared.Claim(owner)
-		if err == nil {
-			s.mu.Lock()
-			s.release = release
-			s.mu.Unlock()
-			return owner
-		}
-		if time.Since(start) > claimLimit || !errors.Is(err, sqlitestore.ErrOwned) {
-			s.log.Error().Err(err).Str("owner", owner).Msg("the tasks of this OpenCode process belong to another sidecar, or cannot be claimed")
-			owner = fmt.Sprintf("%s-%d", owner, os.Getpid())
-			if release, err := s.shared.Claim(owner); err == nil {
-				s.mu.Lock()
-				s.release = release
-				s.mu.Unlock()
-			}
-			return owner
-		}
-		<-time.After(claimAgain) // what another process does has no condition
-	}
 }
 
 // owners is who else there is, nil if nobody can see our tasks.
@@ -138,6 +85,19 @@ func (s *tasksStore) retain(ctx context.Context, age time.Duration) {
 	}
 }
 
+// rest gives back what a burst of tasks has taken of the machine's memory: left
+// alone, the runtime keeps it for minutes.
+func (s *tasksStore) rest() {
+	ctx, cancel := context.WithTimeout(context.Background(), restLimit)
+	defer cancel()
+	if s.shared != nil {
+		if err := s.shared.Rest(ctx); err != nil {
+			s.log.Debug().Err(err).Msg("memory was not given back")
+		}
+	}
+	debug.FreeOSMemory()
+}
+
 // Close closes the store and gives the claim back.
 func (s *tasksStore) Close() error {
 	err := s.Store.Close()
@@ -148,31 +108,4 @@ func (s *tasksStore) Close() error {
 		s.release = nil
 	}
 	return err
-}
-
-// owners implements delegate.Owners.
-type owners struct{ *sqlitestore.Store }
-
-// Alive reports whether an owner lives: its sidecar holds the lock or, if it has
-// just died and the next one is on its way, the OpenCode process still runs.
-func (o owners) Alive(owner string) (bool, error) {
-	alive, err := o.Store.Alive(owner)
-	return alive || proc.Lives(owner), err
-}
-
-// storePath is where the tasks are kept: what the environment says, else a file
-// in the state folder, and in memory where there is no home for one.
-func storePath(env func(string) (string, bool)) string {
-	if path, ok := env(config.EnvPrefix + "STORE"); ok && path != "" {
-		return path
-	}
-	state, ok := env("XDG_STATE_HOME")
-	if !ok || !filepath.IsAbs(state) {
-		home, ok := env("HOME")
-		if !ok || !filepath.IsAbs(home) {
-			return "memory"
-		}
-		state = filepath.Join(home, ".local", "state")
-	}
-	return filepath.Join(state, "opencode-sidecar", "tasks.db")
 }

@@ -137,7 +137,7 @@ func (x *cancelling) ended(t task.Task) {
 
 // wait looks at the tasks until all have ended, ctx ends or the time is over.
 func (x *cancelling) wait(ctx context.Context, limit time.Duration) {
-	changes := watch(storePath(x.c.env), quickLook)
+	changes := x.c.changes(quickLook)
 	defer changes.close()
 	over := time.NewTimer(limit)
 	defer over.Stop()

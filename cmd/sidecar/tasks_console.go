@@ -74,10 +74,26 @@ func (c *console) worktree(dir string) string {
 	}
 }
 
+// changes watches the task database that open has opened.
+func (c *console) changes(every time.Duration) *watcher {
+	options, _, _ := config.Load(nil, c.env)
+	path, _ := storePath(options, c.env)
+	return watch(path, every)
+}
+
 // open opens the task database; nil if there is none yet.
 func (c *console) open() (*sqlitestore.Store, error) {
-	path := storePath(c.env)
-	if path == "memory" {
+	options, warnings, _ := config.Load(nil, c.env)
+	for _, w := range warnings {
+		if w.Key == "store" { // the others are no concern of these commands
+			fmt.Fprintln(c.err, w)
+		}
+	}
+	path, homeless := storePath(options, c.env)
+	if homeless {
+		return nil, errors.New("there is no home folder in which tasks would be kept; set HOME or XDG_STATE_HOME, or name the database in " + config.EnvPrefix + "STORE")
+	}
+	if path == memoryOnly {
 		return nil, errors.New("tasks are kept in memory only, where just their OpenCode sees them; name the database in " + config.EnvPrefix + "STORE")
 	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

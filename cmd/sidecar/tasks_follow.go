@@ -49,7 +49,7 @@ func followCommand(ctx context.Context, args []string, c *console) int {
 	}
 	defer func() { _ = store.Close() }()
 	// Watching begins before the first look, so that no change is lost between.
-	changes := watch(storePath(c.env), slowLook)
+	changes := c.changes(slowLook)
 	defer changes.close()
 	for {
 		open, err := f.look(ctx)
