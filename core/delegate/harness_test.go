@@ -128,15 +128,20 @@ func (r *rig) stop() {
 		r.Error(err)
 	}
 	r.atRest()
-	r.cancel()
-	if _, err := r.limits.Close(context.Background()); err != nil {
-		r.Error(err)
-	}
+	r.end()
 	for _, k := range r.limits.Stats() {
 		if k.InUse != 0 {
 			r.Errorf("%s: %d leases are still held", k.Key, k.InUse)
 		}
 	}
+}
+
+// end ends what runs, without a word to anybody who waits for a slot.
+func (r *rig) end() {
+	if _, err := r.limits.Close(context.Background()); err != nil {
+		r.Error(err)
+	}
+	r.cancel()
 }
 
 // atRest fails the test if a task's session is at work although the engine has
