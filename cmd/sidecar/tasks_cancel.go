@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -14,7 +16,7 @@ import (
 
 const (
 	stopReason = "cancelled on the command line"
-	deadReason = "its OpenCode process ended while it was open; " + stopReason
+	deadReason = "its OpenCode process ended while it was open, and its folder is gone; " + stopReason
 	// patience is how long cancel is silent.
 	patience = 2 * time.Second
 )
@@ -66,10 +68,17 @@ type cancelling struct {
 
 func (x *cancelling) fail(err error) { x.code = x.c.failed("tasks cancel", err) }
 
-// ask asks the owner of a task to stop it or, if the owner is dead, ends the
-// task in its place.
+// ask asks the owner of a task to stop it. With a dead owner nothing runs any
+// more, and only the session of the task, which OpenCode has, tells whether it
+// was answered: the next sidecar of its worktree judges that. Where there will be
+// none the task is ended here.
 func (x *cancelling) ask(ctx context.Context, t task.Task) error {
 	if !alive(x.store, t.Owner) {
+		if !deserted(t) {
+			delete(x.open, t.ID)
+			fmt.Fprintf(x.c.out, "%s does not run any more: its OpenCode has ended. How it ended is settled from its session when OpenCode next opens %s, or lists its tasks there.\n", t.ID, plain(t.Worktree))
+			return nil
+		}
 		taken, err := x.inherit(ctx, t)
 		if taken || err != nil {
 			return err
@@ -93,6 +102,16 @@ func (x *cancelling) ask(ctx context.Context, t task.Task) error {
 			return nil
 		}
 	}
+}
+
+// deserted reports whether no sidecar will ever look after a task: they do that
+// by worktree.
+func deserted(t task.Task) bool {
+	if t.Worktree == "" {
+		return true
+	}
+	_, err := os.Stat(t.Worktree)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // inherit ends a task whose owner is dead. It is not taken if the owner came

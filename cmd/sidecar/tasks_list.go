@@ -20,7 +20,7 @@ import (
 // abandoned is shown in place of the state of an open task whose owner is dead.
 const abandoned = "abandoned"
 
-const abandonedHint = "abandoned: its OpenCode has ended. It is settled when OpenCode next opens the worktree, or by `sidecar tasks cancel ID`."
+const abandonedHint = "abandoned: its OpenCode has ended. How it ended is settled when OpenCode next opens its worktree or, if that is gone, by `sidecar tasks cancel ID`."
 
 // maxListed bounds what a list holds.
 const maxListed = 10_000

@@ -155,7 +155,7 @@ task_00000002  error      general  3h   1m30s   -       -      evil ï¿½[31mred ï
 task_00000001  completed  general  2d   1h0m0s  12.3k   $0.03  look at task_00000001
 
 5 tasks: 1 pending, 2 running, 1 completed, 1 error; 13.1k tokens, $0.03
-abandoned: its OpenCode has ended. It is settled when OpenCode next opens the worktree, or by `+"`sidecar tasks cancel ID`"+`.
+abandoned: its OpenCode has ended. How it ended is settled when OpenCode next opens its worktree or, if that is gone, by `+"`sidecar tasks cancel ID`"+`.
 `, "")
 	wide := strings.Repeat(" ", max(len(d.worktree)-len("/other"), 0))
 	_, out, _ := d.run(t.Context(), tasksCommand, "list", "--all", "--state", "ended", "--limit=2")
@@ -286,10 +286,23 @@ func TestTasksWithoutADatabase(t *testing.T) {
 	}
 }
 
+func leftToOpenCode(id string) string {
+	return id + " does not run any more: its OpenCode has ended. How it ended is settled from its session when OpenCode next opens PROJECT, or lists its tasks there.\n"
+}
+
 func TestTasksCancelOfADeadOwnersTask(t *testing.T) {
 	d := sit(t, someTasks())
+	// Its session may hold an answer, which OpenCode alone can read.
+	d.want(tasksCommand, []string{"cancel", "task_00000004"}, 0, leftToOpenCode("task_00000004"), "")
+	if got, want := d.get("task_00000004"), someTasks()[3]; got.State != want.State || got.Stop != "" || !got.Ended.IsZero() {
+		t.Errorf("stored is %+v", got)
+	}
+	// Nobody will ever open a folder that is gone.
+	if err := os.RemoveAll(d.worktree); err != nil {
+		t.Fatal(err)
+	}
 	d.want(tasksCommand, []string{"cancel", "task_00000004"}, 0,
-		"task_00000004 has ended as interrupted: its OpenCode process ended while it was open; cancelled on the command line.\n", "")
+		"task_00000004 has ended as interrupted: its OpenCode process ended while it was open, and its folder is gone; cancelled on the command line.\n", "")
 	if got := d.get("task_00000004"); got.State != task.Interrupted || !got.Ended.Equal(noon) || got.Stop != "" || got.Told {
 		t.Errorf("stored is %+v", got)
 	}
@@ -469,7 +482,7 @@ func TestTasksCancelAcrossProcesses(t *testing.T) {
 		kill()
 	})
 	code, heard, _ := d.run(t.Context(), tasksCommand, "cancel", string(two.ID), "--wait", "30s")
-	if want := "task_0000000a has ended as interrupted: its OpenCode process ended while it was open; cancelled on the command line.\n"; code != 0 || heard != want {
+	if want := leftToOpenCode("task_0000000a"); code != 0 || heard != want {
 		t.Errorf("code %d, %q", code, heard)
 	}
 }
