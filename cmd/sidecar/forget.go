@@ -15,8 +15,8 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/sqlitestore"
 )
 
-const forgetUsage = `sidecar forget erases the prompts and results of ended tasks, and what their errors and notes say, from
-the task database of this machine. Their descriptions stay.
+const forgetUsage = `sidecar forget erases the prompts and results of ended tasks, of their earlier attempts too, and what
+their errors and notes say, from the task database of this machine. Their descriptions stay.
 
 Usage:
   sidecar forget [--task ID] [--session SES] [--worktree DIR] [--older-than AGE] [--records] [--yes]
@@ -26,14 +26,15 @@ Usage:
   --session SES      the tasks that this session asked for
   --worktree DIR     the tasks of the worktree that DIR belongs to; . for this one
   --older-than AGE   tasks that ended longer ago than this, as in 720h or 30d
-  --all              all tasks
+  --all              all tasks, and the files of damaged databases that were set aside
   --records          delete the tasks altogether; without, their descriptions and the records of when
-                     they ran and what they used stay
+                     they ran, where and what they used stay
   --yes              do not ask
 
-Filters narrow each other. Open tasks are left as they are. Sessions in OpenCode and files below
-.opencode/archive are not touched. What is erased is overwritten in the database; copies that you or
-your backups have made of it are not.
+Filters narrow each other. Open tasks are left as they are. Sessions in OpenCode, files below
+.opencode/archive, the log and, except with --all, damaged databases that were set aside are not
+touched. What is erased is overwritten in the database; copies that you or your backups have made of
+it are not.
 `
 
 // forgetCommand serves `sidecar forget`.
@@ -44,7 +45,8 @@ func forgetCommand(ctx context.Context, args []string, c *console) int {
 	set.StringVar(&f.id, "task", "", "")
 	set.StringVar(&f.query.Parent, "session", "", "")
 	dir := set.String("worktree", "", "")
-	all, yes := set.Bool("all", false, ""), set.Bool("yes", false, "")
+	yes := set.Bool("yes", false, "")
+	set.BoolVar(&f.all, "all", false, "")
 	set.BoolVar(&f.records, "records", false, "")
 	set.Func("older-than", "", f.parseAge)
 	rest, code, ok := c.parse(command, forgetUsage, set, args)
@@ -71,9 +73,9 @@ func forgetCommand(ctx context.Context, args []string, c *console) int {
 		return c.misused(command, fmt.Sprintf("%q is not expected; `sidecar forget --help` shows what is", rest[0]))
 	case empty != "":
 		return c.misused(command, "--"+empty+" is empty; give it a value or leave it out")
-	case *all && filters > 0:
+	case f.all && filters > 0:
 		return c.misused(command, "--all forgets everything; leave it or the other filters out")
-	case !*all && filters == 0:
+	case !f.all && filters == 0:
 		return c.misused(command, "say what to forget: --task, --session, --worktree or --older-than; or --all")
 	}
 	if *dir != "" {
@@ -106,6 +108,8 @@ type forgetting struct {
 	query   task.Query
 	older   time.Duration // 0 for any age
 	records bool
+	all     bool
+	aside   int // files of damaged databases, which go with all
 }
 
 // parseAge reads a duration, which may be in days.
@@ -134,17 +138,24 @@ func (f *forgetting) run(ctx context.Context, yes bool) (code int, err error) {
 	case open > 1:
 		left = fmt.Sprintf(" %d open tasks are left as they are; `sidecar tasks cancel` stops tasks.", open)
 	}
-	if len(chosen) == 0 {
+	if f.all {
+		aside, err := f.store.SetAside()
+		if err != nil {
+			return 0, err
+		}
+		f.aside = len(aside)
+	}
+	if len(chosen) == 0 && f.aside == 0 {
 		fmt.Fprintln(f.c.out, "No ended tasks match, so nothing was forgotten."+left)
 		return 0, nil
 	}
 	if !yes {
 		if !f.c.asks {
-			return f.c.misused("forget", "not on a terminal, so nobody can confirm; add --yes to forget "+count(len(chosen), "task")), nil
+			return f.c.misused("forget", "not on a terminal, so nobody can confirm; add --yes to forget "+count(len(chosen), "task")+f.damaged(" and ")), nil
 		}
-		question := "Erase the prompts and results of " + count(len(chosen), "ended task") + "? Their records stay."
+		question := "Erase the prompts and results of " + count(len(chosen), "ended task") + f.damaged(", and delete ") + "? Their records stay."
 		if f.records {
-			question = "Delete " + count(len(chosen), "ended task") + " altogether?"
+			question = "Delete " + count(len(chosen), "ended task") + f.damaged(" and ") + " altogether?"
 		}
 		if !f.c.confirm(ctx, question+left) {
 			fmt.Fprintln(f.c.out, "Nothing was forgotten.")
@@ -152,14 +163,22 @@ func (f *forgetting) run(ctx context.Context, yes bool) (code int, err error) {
 		}
 	}
 	n, err := f.forget(ctx, chosen)
-	text := "Erased the prompts and results of " + count(n, "task") + "."
+	text := "Erased the prompts and results of " + count(n, "task") + f.damaged(", and deleted ") + "."
 	if f.records {
-		text = "Deleted " + count(n, "task") + "."
+		text = "Deleted " + count(n, "task") + f.damaged(" and ") + "."
 	}
 	if n > 0 || err == nil {
 		fmt.Fprintln(f.c.out, text+left)
 	}
 	return 0, err
+}
+
+// damaged names, after and, the files that were set aside; "" if there are none.
+func (f *forgetting) damaged(and string) string {
+	if f.aside == 0 {
+		return ""
+	}
+	return and + count(f.aside, "file") + " of a damaged database"
 }
 
 // choose returns the ended tasks that match, and how many open ones do.

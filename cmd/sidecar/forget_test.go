@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,6 +91,27 @@ func TestForgetIsGoneFromTheFile(t *testing.T) {
 			t.Errorf("the prompt is still in the database%s", suffix)
 		}
 	}
+}
+
+// What was set aside holds prompts too, also when nothing of it could be saved.
+func TestForgetAllDeletesWhatWasSetAside(t *testing.T) {
+	d := sit(t, []task.Task{})
+	aside := []string{d.path + ".damaged-20261123T120000.000", d.path + ".damaged-20261123T120000.000-wal"}
+	for _, file := range aside {
+		if err := os.WriteFile(file, []byte("a prompt"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.want(forgetCommand, []string{"--older-than=1h", "--yes"}, 0, "No ended tasks match, so nothing was forgotten.\n", "")
+	d.want(forgetCommand, []string{"--all"}, 2, "", "sidecar forget: not on a terminal, so nobody can confirm; add --yes to forget 0 tasks and 2 files of a damaged database\n")
+	if kept, err := d.store.SetAside(); err != nil || !slices.Equal(kept, aside) {
+		t.Errorf("kept are %q, %v", kept, err)
+	}
+	d.want(forgetCommand, []string{"--all", "--yes"}, 0, "Erased the prompts and results of 0 tasks, and deleted 2 files of a damaged database.\n", "")
+	if kept, err := d.store.SetAside(); err != nil || len(kept) > 0 {
+		t.Errorf("kept are %q, %v", kept, err)
+	}
+	d.want(forgetCommand, []string{"--all", "--yes"}, 0, "No ended tasks match, so nothing was forgotten.\n", "")
 }
 
 func TestForgetMisused(t *testing.T) {

@@ -203,14 +203,24 @@ func setAside(path string, why error) (string, error) {
 	return aside, nil
 }
 
-// removeAside deletes all that setAside has kept.
-func removeAside(path string) error {
-	folder, name := filepath.Split(path)
+// SetAside lists the files of damaged databases that were set aside, oldest
+// first. Forget without any filter deletes them.
+func (s *Store) SetAside() (files []string, err error) {
+	folder, name := filepath.Split(s.options.Path)
 	entries, err := os.ReadDir(folder)
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), name+asideMark) {
-			err = errors.Join(err, os.Remove(filepath.Join(folder, entry.Name())))
+			files = append(files, filepath.Join(folder, entry.Name()))
 		}
+	}
+	return files, err
+}
+
+// removeAside deletes all that setAside has kept.
+func (s *Store) removeAside() error {
+	files, err := s.SetAside()
+	for _, file := range files {
+		err = errors.Join(err, os.Remove(file))
 	}
 	return err
 }

@@ -70,7 +70,7 @@ func (s *Store) Forget(ctx context.Context, q task.Query, rows bool) (int, error
 	var err error
 	if plain(q) && q.Worktree == "" && len(q.States) == 0 {
 		// First, so that nothing more is taken over from them.
-		err = removeAside(s.options.Path)
+		err = s.removeAside()
 	}
 	if err == nil {
 		n, err = s.sweepTasks(ctx, f, commands...)
