@@ -180,7 +180,7 @@ func (a *app) Open(id string, w workspace.Workspace, raw json.RawMessage) (bool,
 	if err != nil {
 		warnings = append(warnings, config.Warning{Message: err.Error()})
 	}
-	warnings = append(warnings, a.machine(options)...)
+	warnings = append(warnings, a.machine(options, a.limits, limit.MemoryPressure)...)
 	a.tasks.WorkspaceOpened(context.Background(), w.Directory, w.Worktree, settings(options))
 	for _, text := range a.store.warnings.take() {
 		warnings = append(warnings, config.Warning{Message: text})
@@ -214,8 +214,16 @@ func settings(o config.Options) delegate.Settings {
 	}
 }
 
-// machine applies the options that hold for the whole process, once.
-func (a *app) machine(o config.Options) []config.Warning {
+// limiter is what the options set of the limits.
+type limiter interface {
+	SetDefault(level limit.Level, n int) error
+	SetLimit(key limit.Key, n int) (int, error)
+	Configure(f limit.Flow)
+}
+
+// machine applies the options that hold for the whole process, once. pressure
+// makes the test for short memory.
+func (a *app) machine(o config.Options, limits limiter, pressure func(percent int) func() bool) []config.Warning {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.first != nil {
@@ -229,24 +237,24 @@ func (a *app) machine(o config.Options) []config.Warning {
 		}
 	}
 	set("log", a.logs.configure(o))
-	set("defaultConcurrency", a.limits.SetDefault(limit.Agent, o.DefaultConcurrency))
-	_, err := a.limits.SetLimit(limit.Key{}, o.GlobalConcurrency)
+	set("defaultConcurrency", limits.SetDefault(limit.Agent, o.DefaultConcurrency))
+	_, err := limits.SetLimit(limit.Key{}, o.GlobalConcurrency)
 	set("globalConcurrency", err)
-	a.limits.Configure(limit.Flow{
+	limits.Configure(limit.Flow{
 		Failures: o.CircuitFailureThreshold, Recovery: o.CircuitRecovery, Successes: o.CircuitSuccesses,
-		Fixed: !o.AdaptiveConcurrency, Pressure: limit.MemoryPressure(o.MemoryPressure),
+		Fixed: !o.AdaptiveConcurrency, Pressure: pressure(o.MemoryPressure),
 	})
 	a.retention <- o.ResultRetention
 	for name, n := range o.AgentConcurrency {
-		_, err := a.limits.SetLimit(limit.ForAgent(name), n)
+		_, err := limits.SetLimit(limit.ForAgent(name), n)
 		set("agentConcurrency", err)
 	}
 	for name, n := range o.ProviderConcurrency {
-		_, err := a.limits.SetLimit(limit.ForProvider(name), n)
+		_, err := limits.SetLimit(limit.ForProvider(name), n)
 		set("providerConcurrency", err)
 	}
 	for name, n := range o.ModelConcurrency {
-		_, err := a.limits.SetLimit(limit.Key{Level: limit.Model, Name: name}, n)
+		_, err := limits.SetLimit(limit.Key{Level: limit.Model, Name: name}, n)
 		set("modelConcurrency", err)
 	}
 	return warnings
