@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -44,9 +45,7 @@ func (b *bench) startWired(ctx context.Context, state, log string, options map[s
 	}
 	s := &fakeShim{fake: fake.New(answer)}
 	all := map[string]any{"toasts": false, "maxTasksPerSession": 1000, "maxTasksPerTree": 5000}
-	for name, value := range options {
-		all[name] = value
-	}
+	maps.Copy(all, options)
 	s.Shim, err = fakeshim.Connect(ctx, process, fakeshim.Router(s.fake, launchDir, nil), fakeshim.Setup{Hash: hash, Directory: launchDir, Options: all})
 	if err != nil {
 		return nil, err
