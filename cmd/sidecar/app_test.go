@@ -26,15 +26,20 @@ type shimmed struct {
 	hangUp func()
 }
 
-// start serves in this process over pipes and makes the handshake.
+// start serves in this process over pipes, to a shim that answers no call.
 func start(t *testing.T, env map[string]string) *shimmed {
+	t.Helper()
+	return startWith(t, env, rpc.NewHostRouter())
+}
+
+func startWith(t *testing.T, env map[string]string, host *rpc.Router) *shimmed {
 	t.Helper()
 	toSidecar, shimOut := io.Pipe()
 	shimIn, fromSidecar := io.Pipe()
 	s := &shimmed{T: t, code: make(chan int, 1), logs: &strings.Builder{}, hangUp: func() { shimOut.Close() }}
 	lookup := func(k string) (string, bool) { v, ok := env[k]; return v, ok }
 	go func() { s.code <- serve(toSidecar, fromSidecar, io.Discard, lookup) }()
-	s.conn = rpc.NewConn(rpc.Options{In: shimIn, Out: shimOut, Router: rpc.NewHostRouter(), Log: zerolog.Nop()})
+	s.conn = rpc.NewConn(rpc.Options{In: shimIn, Out: shimOut, Router: host, Log: zerolog.Nop()})
 	ended := make(chan struct{})
 	go func() { _ = s.conn.Serve(context.Background()); close(ended) }()
 	t.Cleanup(func() {

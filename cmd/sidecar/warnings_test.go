@@ -2,17 +2,26 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
+	"github.com/opencode-sidecar/opencode-sidecar/rpc"
+	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
 )
 
 // told takes note of what OpenCode is told.
@@ -78,6 +87,52 @@ func TestWarningsAreShownAtOnce(t *testing.T) {
 			t.Errorf("kept is %q", got)
 		}
 	})
+}
+
+// What the store meets while it is used is a toast at once.
+func TestWhatTheStoreWarnsOfIsShownAtOnce(t *testing.T) {
+	path, worktree := filepath.Join(t.TempDir(), "tasks.db"), workspace.Workspace{Directory: t.TempDir()}.Canonical().Directory
+	other := sidecarOf(t, path)
+	release, err := other.shared.Claim("another")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	running := task.Task{ID: "task_00000001", Owner: "another", Worktree: worktree, Directory: worktree, Attempt: 1, State: task.Running, Created: time.Now()}
+	if err := other.Create(t.Context(), running); err != nil {
+		t.Fatal(err)
+	}
+	toasts, lines := make(chan wire.ToastParams, 8), make(chan wire.LogParams, 8)
+	router := rpc.NewHostRouter()
+	rpc.Handle(router, wire.HostToast, func(_ context.Context, p wire.ToastParams) (bool, error) { toasts <- p; return true, nil })
+	rpc.Handle(router, wire.HostLog, func(_ context.Context, p wire.LogParams) (bool, error) { lines <- p; return true, nil })
+	s := startWith(t, map[string]string{"OPENCODE_SIDECAR_STORE": path}, router)
+	if err := s.initialize(hash(t)); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := rpc.Invoke(s.ctx(), s.conn, wire.WorkspaceOpen, wire.WorkspaceOpenParams{Workspace: "wrk_1", Directory: worktree})
+	if err != nil || len(opened.Warnings) > 0 {
+		t.Fatalf("%v, warned of %q", err, opened.Warnings)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	// To ask its owner to end a task is a write, whatever comes of it.
+	_, _ = rpc.Invoke(s.ctx(), s.conn, wire.ToolCall, wire.ToolCallParams{
+		Workspace: "wrk_1", Tool: "cancel_task", Args: json.RawMessage(`{"taskId":"task_00000001"}`), SessionID: "ses_p", MessageID: "msg_1", CallID: "call", Agent: "build",
+	})
+	select {
+	case toast := <-toasts:
+		if line := <-lines; toast.Workspace != "wrk_1" || toast.Body.Variant != "warning" || !strings.Contains(toast.Body.Message, path+" was removed") || line.Body.Message != toast.Body.Message {
+			t.Errorf("the toast is %+v, the line %+v", toast, line)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("no toast")
+	}
+	s.hangUp()
+	s.ends(exitOK)
 }
 
 func TestWarningsAreBounded(t *testing.T) {
