@@ -42,7 +42,8 @@ func TestATaskRunsAndItsParentIsToldOnce(t *testing.T) {
 	})
 }
 
-// Compat defect 1: each finished task admitted two.
+// In the original each task that finished freed two slots, and was told twice if
+// its end was seen twice.
 func TestTheLimitIsNeverExceeded(t *testing.T) {
 	for _, events := range []string{"as they are", "doubled", "dropped"} {
 		t.Run(events, func(t *testing.T) {
@@ -100,6 +101,8 @@ func TestNothingIsPolledWhenNothingRuns(t *testing.T) {
 	})
 }
 
+// The original told of tasks that completed only, took an error for an answer, and
+// left the session of a task at work whose time was over.
 func TestHowTasksEnd(t *testing.T) {
 	for name, c := range map[string]struct {
 		reply fake.Reply
@@ -139,7 +142,7 @@ func TestHowTasksEnd(t *testing.T) {
 	}
 }
 
-// Compat defect 5: an unknown state must be neither success nor failure.
+// The original took a task of which it knew nothing for one that had completed.
 func TestATaskWithoutASignIsUncertain(t *testing.T) {
 	play(t, 1, child(fake.Reply{Silent: true}), func(t *testing.T, r *rig) {
 		id := r.launch("x")
@@ -150,7 +153,8 @@ func TestATaskWithoutASignIsUncertain(t *testing.T) {
 	})
 }
 
-// Compat defect 4: an idle event before the turn begins was dropped for good.
+// An idle event can be an old one. The original believed those that came later
+// than three seconds after the start.
 func TestAnEarlyIdleEventProvesNothing(t *testing.T) {
 	play(t, 1, after(30*time.Second), func(t *testing.T, r *rig) {
 		id := r.launch("x")
@@ -198,8 +202,8 @@ func TestAPersonInTheChildDoesNotCompleteIt(t *testing.T) {
 	}
 }
 
-// Compat defects 2 and 15: a waiting task could not be cancelled, and a
-// cancelled one was never aborted.
+// The original freed a slot for a waiting task that it removed, though it never
+// had one, and did not abort a task that ran.
 func TestCancel(t *testing.T) {
 	play(t, 1, after(time.Hour/2), func(t *testing.T, r *rig) {
 		first, second := r.launch("1"), r.launch("2")
@@ -271,7 +275,7 @@ func TestEscCancelsASynchronousTaskOnly(t *testing.T) {
 	})
 }
 
-// Compat defect 6: a synchronous task always took five minutes.
+// In the original a synchronous task always took five minutes.
 func TestSynchronousDelegation(t *testing.T) {
 	play(t, 5, func(p host.Prompt, s host.Session) fake.Reply {
 		if p.Text == "long" {
@@ -442,6 +446,8 @@ func TestAReloadedWorkspaceInterrupts(t *testing.T) {
 	})
 }
 
+// The original swallowed the error of a launch and stopped to look at all after
+// one look that failed.
 func TestAHostThatFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		call  string

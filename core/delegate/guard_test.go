@@ -63,6 +63,7 @@ func TestAFailedProviderIsTriedAgainInTheSameSession(t *testing.T) {
 	})
 }
 
+// The original tried again without end, and held the slot while it waited.
 func TestAttemptsAreBounded(t *testing.T) {
 	play(t, 1, failingTurns(100, overloaded), func(t *testing.T, r *rig) {
 		got := r.wait(r.launch("work"))
@@ -83,7 +84,8 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	})
 }
 
-// Compat defect 15: errors were known by their words.
+// The original knew errors by their words: "429" anywhere in a text was a rate
+// limit.
 func TestErrorsAreJudgedByTypeNotByWords(t *testing.T) {
 	for _, e := range []host.MessageError{
 		forbidden,
@@ -321,6 +323,8 @@ func TestACompactionKeepsWhatIsOpenAndUnread(t *testing.T) {
 	})
 }
 
+// The original gave the session of one parent's task to another parent's, with
+// all that had been said in it.
 func TestThePoolReusesOnlyWhatIsItsOwn(t *testing.T) {
 	play(t, 5, seconds, func(t *testing.T, r *rig) {
 		session := func(s Spec) string {

@@ -38,6 +38,7 @@ func seconds(p host.Prompt, s host.Session) fake.Reply {
 	return fake.Reply{After: time.Duration(n) * time.Second, Text: "answer to " + p.Text}
 }
 
+// The original knew the mode race by name only.
 func TestTheFirstOfARaceEndsTheOthers(t *testing.T) {
 	play(t, 2, seconds, func(t *testing.T, r *rig) {
 		race := func(prompt string) task.ID {
@@ -166,6 +167,7 @@ func TestDepthAndFanOutAreCapped(t *testing.T) {
 	})
 }
 
+// In the original a resumed task took no slot.
 func TestResumeIsANewAttemptInTheSameSession(t *testing.T) {
 	play(t, 1, seconds, func(t *testing.T, r *rig) {
 		id := r.begin(r.spec("1 first"))
@@ -179,6 +181,7 @@ func TestResumeIsANewAttemptInTheSameSession(t *testing.T) {
 			if _, err := r.engine.Resume(t.Context(), name, s); err != nil {
 				t.Fatal(err)
 			}
+			synctest.Wait()
 			if got := r.get(id); got.State != task.Pending {
 				t.Errorf("a resumed task took no slot: it is %s", got.State)
 			}

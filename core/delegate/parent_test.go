@@ -49,7 +49,7 @@ func TestAWakeComesWithoutTheIdleEvent(t *testing.T) {
 	})
 }
 
-// Compat defect 9: what could not be sent was forgotten.
+// The original forgot what it could not send.
 func TestAWakeThatFailsIsTriedAgainButNotTwice(t *testing.T) {
 	play(t, 5, after(time.Second), func(t *testing.T, r *rig) {
 		var failed atomic.Int32
