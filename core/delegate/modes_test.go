@@ -236,6 +236,16 @@ func TestWhatCannotBeResumed(t *testing.T) {
 		if _, err := r.engine.Cancel(t.Context(), running, "enough"); err != nil {
 			t.Fatal(err)
 		}
+		for _, change := range []func(*Spec){
+			func(s *Spec) { s.Agent = "plan" },
+			func(s *Spec) { s.Mode = task.Fractal },
+		} {
+			other := r.spec("x")
+			change(&other)
+			if _, err := r.engine.Resume(t.Context(), string(running), other); !errors.Is(err, ErrRefused) {
+				t.Errorf("as %s, in mode %q: %v", other.Agent, other.Mode, err)
+			}
+		}
 		r.host.Delete(session)
 		if _, err := r.engine.Resume(t.Context(), string(running), r.spec("x")); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "deleted") {
 			t.Errorf("a task whose session was deleted: %v", err)

@@ -17,7 +17,7 @@ var ErrRunning = errors.New("the task has not ended")
 
 // Resume begins a new attempt at an ended task, in its session and with s.Prompt.
 // name is the task's id or that of its session. Everything else in s is as for
-// Launch, but the agent stays the task's. The earlier attempts keep their
+// Launch, but agent and mode stay the task's: s must not name others. The earlier attempts keep their
 // results. It fails like Launch, and with task.ErrNotFound or ErrRunning.
 func (e *Engine) Resume(ctx context.Context, name string, s Spec) (task.Task, error) {
 	was, err := e.named(ctx, name, s.Worktree)
@@ -64,6 +64,12 @@ func (e *Engine) resumable(ctx context.Context, t task.Task, s Spec) error {
 	}
 	if !t.State.Terminal() {
 		return fmt.Errorf("%w: %s is %s; send_to_task reaches a running one, cancel_task ends it", ErrRunning, t.ID, t.State)
+	}
+	if s.Agent != "" && s.Agent != t.Agent {
+		return fmt.Errorf("%w: %s is a task of agent %s, and so it stays; resume it with that one, or delegate the work anew", ErrRefused, t.ID, t.Agent)
+	}
+	if s.Mode != task.Normal && s.Mode != t.Mode {
+		return fmt.Errorf("%w: %s keeps its mode; delegate the work anew in mode %s", ErrRefused, t.ID, s.Mode)
 	}
 	if why := e.config(s.Directory).Task.exceeded(t.Usage); why != "" {
 		return fmt.Errorf("%w: %s has used %s", ErrRefused, t.ID, why)

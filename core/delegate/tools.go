@@ -148,7 +148,10 @@ func rank(priority string) task.Priority {
 }
 
 func (s toolset) delegate(ctx context.Context, c tool.Call, a taskArgs) (tool.Result, error) {
-	if a.Mode == string(task.Race) && a.GroupID == "" {
+	switch race := a.Mode == string(task.Race); {
+	case race && a.Resume != "":
+		return tool.Result{}, &tool.ArgumentError{Field: "mode", Problem: "cannot be race with resume: the race of that task is over"}
+	case race && a.GroupID == "":
 		return tool.Result{}, &tool.ArgumentError{Field: "groupID", Problem: "is missing; the tasks of a race share one"}
 	}
 	spec, err := s.spec(c, a.Mode, a.Wake, a.GroupID)

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { homedir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { frameReader, frameWriter, MAX_FRAME } from "./frame.js";
 import type { WorkspaceOpenResult } from "./generated/wire.js";
@@ -14,7 +14,10 @@ const stateFile = (name: string) => join(process.env.XDG_STATE_HOME || join(home
 /** The file that takes the sidecar's stderr. */
 export const logFile = () => stateFile("sidecar.log");
 /** Whether a sidecar has ever kept tasks on this machine. */
-export const hasTasks = () => existsSync(process.env.OPENCODE_SIDECAR_STORE || stateFile("tasks.db"));
+export const hasTasks = () => {
+  const given = process.env.OPENCODE_SIDECAR_STORE ?? "";
+  return existsSync(isAbsolute(given) ? given : stateFile("tasks.db")); // the sidecar refuses a relative one
+};
 const MAX_LOG = 5_000_000; // in bytes; a start that finds more begins a new file and keeps this one as `.1`
 
 /** Finds the binary: the option, the environment, the platform package, the checkout. Throws one sentence that names what was tried. */
