@@ -5,6 +5,7 @@ import (
 	"testing"
 )
 
+// The original had priorities and never looked at them.
 func TestPriorityThenArrival(t *testing.T) {
 	l := start(t, Options{Limits: map[Key]int{{}: 1}})
 	running := submit(t, l, Normal, Key{})

@@ -65,7 +65,7 @@ func TestAGrownLimitAdmitsWaiters(t *testing.T) {
 	waits.Lease().Release()
 }
 
-// The seed's scaling went its own way, whatever limit the user had set.
+// The original's scaling went its own way, whatever limit the user had set.
 func TestScalingNeverExceedsAnExplicitLimit(t *testing.T) {
 	l := start(t, Options{Flow: patient})
 	set := func(n int) {
@@ -107,7 +107,7 @@ func TestScalingNeverExceedsAnExplicitLimit(t *testing.T) {
 	wantEffective(t, l, modl, 9)
 }
 
-// It woke nobody when a limit was raised.
+// The original woke nobody when a limit was raised.
 func TestARaisedLimitAdmitsWaitersAtOnce(t *testing.T) {
 	l := start(t, Options{Limits: map[Key]int{prov: 1}})
 	a, b, c := submit(t, l, Normal, prov), submit(t, l, Normal, prov), submit(t, l, Normal, prov)
@@ -125,8 +125,8 @@ func TestARaisedLimitAdmitsWaitersAtOnce(t *testing.T) {
 	}
 }
 
-// It counted a task that ended twice (its prompt returned, its session became
-// idle) as two free slots.
+// The original counted a task that ended twice (its prompt returned, its session
+// became idle) as two free slots.
 func TestATaskThatEndsTwiceFreesOneSlot(t *testing.T) {
 	l := start(t, Options{Limits: map[Key]int{prov: 1}})
 	task, second, third := submit(t, l, Normal, prov), submit(t, l, Normal, prov), submit(t, l, Normal, prov)
@@ -145,7 +145,7 @@ func TestATaskThatEndsTwiceFreesOneSlot(t *testing.T) {
 	third.Lease().Release()
 }
 
-// It freed a slot for a task that had only waited for one.
+// The original freed a slot for a task that had only waited for one.
 func TestRemovingAWaitingTaskFreesNothing(t *testing.T) {
 	l := start(t, Options{Limits: map[Key]int{prov: 1}})
 	holder, removed, next := submit(t, l, Normal, prov), submit(t, l, Normal, prov), submit(t, l, Normal, prov)
@@ -157,7 +157,8 @@ func TestRemovingAWaitingTaskFreesNothing(t *testing.T) {
 	next.Lease().Release()
 }
 
-// It opened the breaker of a provider for which tasks had waited too long.
+// The original opened the breaker of a provider for which tasks had waited too
+// long.
 func TestAQueueTimeoutIsNoFailureOfTheProvider(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, Options{Limits: map[Key]int{prov: 1}})
@@ -175,7 +176,7 @@ func TestAQueueTimeoutIsNoFailureOfTheProvider(t *testing.T) {
 	})
 }
 
-// It let all waiters go at the first try.
+// The original let all waiters go at the first try after an outage.
 func TestAHalfOpenBreakerDoesNotAdmitAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, Options{})
@@ -195,8 +196,8 @@ func TestAHalfOpenBreakerDoesNotAdmitAll(t *testing.T) {
 	})
 }
 
-// It took the slot away at the very time that a prompt may take, and counted
-// what timed out or was given up as it liked.
+// The original took the slot away at the very time that a prompt may take, and
+// counted what timed out or was given up as it liked.
 func TestALongTaskKeepsItsSlotAndItsDeadlineIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, Options{Limits: map[Key]int{prov: 1}})

@@ -16,6 +16,8 @@ const (
 	stat    = "anon 50\nfile 40\ninactive_anon 3\nactive_file 10\ninactive_file 30\n"
 )
 
+// The original looked at the share of its own heap that was in use, which is high
+// for any process, and so found itself short of memory all the time.
 func TestTheTighterOfMachineAndGroupsCounts(t *testing.T) {
 	for name, c := range map[string]struct {
 		files map[string]string
