@@ -93,6 +93,10 @@ func TestServe(t *testing.T) {
 		{"metadata", testMetadata},
 		{"newest messages", testLimit},
 		{"compaction", testCompaction},
+		{"command", testCommand},
+		{"compaction by a person", testManualCompaction},
+		{"compaction by itself", testAutoCompaction},
+		{"deletion", testDeletion},
 		{"usage", testUsage},
 		{"joining", testJoining},
 	} {
