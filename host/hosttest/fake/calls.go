@@ -81,11 +81,11 @@ func (o *OpenCode) Abort(ctx context.Context, directory, id string) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	s, err := o.find("session.abort", id)
-	if err != nil {
-		return err
+	s := o.sessions[id]
+	if s == nil {
+		s = o.turning[id] // deleted; OpenCode takes the abort of any id
 	}
-	if !o.IgnoreAbort {
+	if s != nil && !o.IgnoreAbort {
 		o.stopLocked(s)
 	}
 	return nil
