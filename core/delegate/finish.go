@@ -43,12 +43,13 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 	if !out.until.IsZero() {
 		defer time.AfterFunc(time.Until(out.until), done).Stop()
 	}
-	if out.stop && session != "" {
+	reachable := session != "" && !e.bereft()
+	if out.stop && reachable {
 		if err := e.stopSession(looking, r.directory, session, messageID, settle); err != nil {
 			out.reason += fmt.Sprintf("; that its session stopped is not confirmed (%v)", err)
 		}
 	}
-	if out.state != task.Completed && session != "" {
+	if out.state != task.Completed && reachable {
 		partial, cancel := context.WithTimeout(looking, partialLimit)
 		if messages, err := e.read(partial, r.directory, session, messageID); err == nil {
 			e.account(r, messages, messageID)

@@ -370,3 +370,47 @@ func TestThePoolReusesOnlyWhatIsItsOwn(t *testing.T) {
 		}
 	})
 }
+
+// OpenCode shows the error of a turn a moment before the turn is over, and starts
+// none for a prompt that comes in between.
+func TestTheNextAttemptWaitsForTheEndOfTheLast(t *testing.T) {
+	tries := 0
+	answer := func(p host.Prompt, s host.Session) fake.Reply {
+		if tries++; tries == 1 {
+			return fake.Reply{Error: &host.MessageError{Name: "APIError", Status: 401, Message: "no"}, Lingers: 2 * time.Second}
+		}
+		return fake.Reply{Text: "the other model's answer"}
+	}
+	play(t, 1, answer, func(t *testing.T, r *rig) {
+		r.configure(func(s *Settings) { s.Fallback = map[string][]string{"*": {"q/other"}} })
+		start := time.Now()
+		r.want(r.wait(r.launch("1")), task.Completed, "the other model's answer")
+		if took := time.Since(start); took > 3*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestASwallowedPromptIsRememberedOnce(t *testing.T) {
+	for name, answers := range map[string]bool{"and then answered": true, "in vain": false} {
+		t.Run(name, func(t *testing.T) {
+			answer := func(p host.Prompt, s host.Session) fake.Reply {
+				if s.Parent != "" && (p.Text == "1" || !answers) {
+					return fake.Reply{Silent: true}
+				}
+				return fake.Reply{Text: "the answer"}
+			}
+			play(t, 1, answer, func(t *testing.T, r *rig) {
+				got := r.wait(r.launch("1"))
+				if answers {
+					r.want(got, task.Completed, "the answer")
+				} else {
+					r.want(got, task.Interrupted, "neither work nor an answer")
+				}
+				if n := r.prompts(got.Session); n != 2 {
+					t.Errorf("its session has %d prompts, want its own and a reminder", n)
+				}
+			})
+		})
+	}
+}

@@ -21,6 +21,8 @@ type verdict struct {
 	// idle, if set, is the outcome should the session be idle: a message that
 	// ended without saying how proves nothing while the turn may go on.
 	idle *outcome
+	// begun is set if there is an answer to the attempt at all.
+	begun bool
 	// toolRunning is true while a tool call of the attempt runs.
 	toolRunning bool
 	// size grows with everything that is written: a sign of life.
@@ -54,7 +56,7 @@ func judge(messages []host.Message, messageID string) verdict {
 		if !ours[m.Parent] || m.Summary || answered || isOutput(messages, *m) {
 			continue
 		}
-		last = m
+		last, v.begun = m, true
 		for _, p := range m.Parts {
 			v.size += len(p.Text) + 1
 			v.toolRunning = v.toolRunning || p.Type == "tool" && (p.Status == "running" || p.Status == "pending")

@@ -94,7 +94,7 @@ func (m *model) answer(p host.Prompt, s host.Session) fake.Reply {
 		return fake.Reply{Text: "well", After: m.dice.within(20 * time.Second)}
 	case ours:
 		m.script[s.ID], m.tries[s.ID] = name, 0
-	case strings.HasPrefix(p.Text, "The last turn ended in an error"):
+	case strings.HasPrefix(p.Text, "The last turn ended in an error"), strings.HasPrefix(p.Text, "The message above has no answer"):
 	default: // a person, or a further message to the task
 		return fake.Reply{Text: text, After: m.dice.within(5 * time.Second)}
 	}

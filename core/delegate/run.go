@@ -216,6 +216,9 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 	if taken {
 		text = e.continued(ctx, t)
 	}
+	if taken && !adopted {
+		e.settled(ctx, r.directory, t.Session)
+	}
 	prompt := host.Prompt{Session: t.Session, MessageID: t.MessageID, Agent: t.Agent, Model: t.Model, Text: text}
 	if err := e.deliver(ctx, r.directory, prompt, adopted); err != nil && ctx.Err() == nil {
 		if host.NotFound(err) {

@@ -71,6 +71,25 @@ func (e *Engine) stopSession(ctx context.Context, directory, session, messageID 
 	}
 }
 
+// settled waits until a session is idle, for as long as a stop may take. OpenCode
+// shows how a turn has failed a moment before it is over, and swallows a prompt
+// that comes in between.
+func (e *Engine) settled(ctx context.Context, directory, session string) {
+	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+	defer cancel()
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
+		statuses, err := e.host.Statuses(ctx, directory)
+		if _, busy := statuses[session]; err == nil && !busy {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
 // began reports whether a turn has answered a prompt in any way.
 func (e *Engine) began(ctx context.Context, directory, session, messageID string) bool {
 	messages, err := e.read(ctx, directory, session, messageID)

@@ -17,6 +17,9 @@ const (
 	quietLimit = 5 * time.Second
 	// idleLimit is how long a turn that ended oddly must stay idle to be over.
 	idleLimit = time.Second
+	// nudgeAfter is when a session that is idle is reminded of a prompt that it has
+	// and of which no turn has begun.
+	nudgeAfter = 15 * time.Second
 	// uncertainLimit ends an uncertain task.
 	uncertainLimit = 10 * time.Minute
 	// closeDelay is how much later than its aborts a closing workspace may say so.
@@ -40,6 +43,7 @@ type watchman struct {
 	stopped time.Time     // since when it is known to have been stopped
 	delay   time.Duration // to the next look of our own
 	size    int           // of what it has written
+	nudged  bool          // it was reminded of its prompt
 }
 
 // supervise waits for proof of the end.
@@ -101,7 +105,8 @@ func (r *run) quietFor() time.Duration { return time.Since(time.Unix(0, r.active
 func (w *watchman) look(ctx context.Context, silent bool) (outcome, time.Duration) {
 	messages, err := w.read(ctx, w.task.Directory, w.task.Session, w.task.MessageID)
 	if host.NotFound(err) {
-		return outcome{state: task.Cancelled, reason: "its session was deleted"}, 0
+		// OpenCode deletes a session at once, and lets its turn go on.
+		return outcome{state: task.Cancelled, reason: "its session was deleted", stop: true}, 0
 	}
 	if err != nil { // a lost answer is no answer: ask again
 		return outcome{}, w.slower()
@@ -173,7 +178,29 @@ func (w *watchman) idle(ctx context.Context, v verdict) (outcome, time.Duration)
 	} else if idle >= quietLimit {
 		w.setUncertain(ctx, true)
 	}
+	if idle >= nudgeAfter && !v.begun && !w.nudged {
+		w.nudged = true
+		w.nudge(ctx)
+	}
 	return outcome{}, w.slower()
+}
+
+// nudge sends a word to a session that OpenCode has not begun to work in although
+// it has the prompt. That is safe at any time: the answer to it is one to the
+// prompt as well, and no turn is repeated by it.
+func (w *watchman) nudge(ctx context.Context) {
+	t := w.task
+	if found, err := w.lookup(ctx, t.Directory, t.Session, t.MessageID); !found || err != nil {
+		return
+	}
+	w.log.Warn().Str("task", string(t.ID)).Msg("OpenCode has swallowed its prompt, which it is reminded of")
+	err := w.host.Prompt(ctx, t.Directory, host.Prompt{
+		Session: t.Session, MessageID: w.ids.Next(), Agent: t.Agent, Model: t.Model, Synthetic: true,
+		Text: "The message above has no answer yet: please go on with it.",
+	})
+	if err != nil {
+		w.log.Warn().Err(err).Str("task", string(t.ID)).Msg("it could not be reminded")
+	}
 }
 
 // slower returns the delay to the next look, and doubles it.

@@ -32,6 +32,9 @@ type Reply struct {
 	Calls []host.ToolCall
 	// ToolFor is how long each of the calls runs; without Calls, one of bash does.
 	ToolFor time.Duration
+	// Lingers is how long the session stays busy when all is said. A prompt that
+	// comes then is stored and gets no turn; the real one does so after an error.
+	Lingers time.Duration
 	// Usage is what each step that finishes reports.
 	Usage host.Usage
 }

@@ -24,6 +24,12 @@ func (o *OpenCode) turn(s *session) {
 		if !a.play() {
 			return
 		}
+		if a.reply.Lingers > 0 {
+			a.wait(a.reply.Lingers, false)
+			o.mu.Lock()
+			s.queue = nil
+			o.mu.Unlock()
+		}
 	}
 }
 

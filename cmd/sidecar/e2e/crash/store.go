@@ -36,7 +36,7 @@ func checkStore(dir string) (verdict string, err error) {
 	case len(files) > 1:
 		return fmt.Sprintf("set aside: %q", files), nil
 	}
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: files[0], RawQuery: "mode=ro"}).String())
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: files[0], RawQuery: "mode=ro&_pragma=busy_timeout(10000)"}).String())
 	if err != nil {
 		return "", err
 	}
