@@ -89,9 +89,10 @@ type Section struct {
 	// Items are those of the document's Items that stand in this section.
 	Items []*Item
 
+	index int // in the document's Sections
 	start int // of the heading's first line
-	end   int // of the body: where the next heading starts
 	body  int // where the body starts
+	end   int // of the body: where the next heading starts
 }
 
 // Attribute is one `key:value` of `| key:value | key:value`.

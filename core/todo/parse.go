@@ -38,7 +38,9 @@ func bytesText(n int64) string {
 
 // Parse reads a todo file. Any text is one, even without items and with bytes
 // that are not UTF-8; the error is a *TooLargeError or ErrBinary.
-func Parse(content []byte) (*Document, error) {
+func Parse(content []byte) (*Document, error) { return parse(content, partSize) }
+
+func parse(content []byte, size int) (*Document, error) {
 	if len(content) > MaxSize {
 		return nil, &TooLargeError{Size: int64(len(content)), Limit: MaxSize}
 	}
@@ -49,7 +51,7 @@ func Parse(content []byte) (*Document, error) {
 	doc := &Document{Version: Version(hex.EncodeToString(sum[:])), text: string(content)}
 	blocks := newBlockParser()
 	w := &walker{doc: doc, base: markSize(doc.text), lines: lineCounter{line: 1}}
-	for part := range parts(unixLines(content)[w.base:], partSize) {
+	for part := range parts(unixLines(content)[w.base:], size) {
 		w.source = part
 		w.lines = lineCounter{source: part, line: w.lines.line}
 		root := blocks.Parse(&lineReader{Reader: text.NewReader(part)})
@@ -262,7 +264,7 @@ func (w *walker) heading(n *ast.Heading) {
 	title, attrs := attributes(strings.TrimSpace(written), nil)
 	section := &Section{
 		Title: Normalize(title), Level: n.Level, Attributes: attrs, Line: w.lines.at(start),
-		start: w.base + start, body: w.base + end,
+		index: len(w.doc.Sections), start: w.base + start, body: w.base + end,
 	}
 	section.ID, _ = identifier(section.Title)
 	if w.section != nil {

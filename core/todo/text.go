@@ -60,8 +60,8 @@ func LineText(s string) string {
 	s = Normalize(s)
 	for {
 		rest := s
-		if len(rest) >= 2 && strings.IndexByte("-*+", rest[0]) >= 0 && rest[1] == ' ' {
-			rest = rest[2:]
+		if rest != "" && strings.IndexByte("-*+", rest[0]) >= 0 && (len(rest) == 1 || rest[1] == ' ') {
+			rest = strings.TrimPrefix(rest[1:], " ")
 		}
 		if len(rest) >= 3 && rest[0] == '[' && rest[2] == ']' && (len(rest) == 3 || rest[3] == ' ') {
 			if _, ok := stateOf(rest[1]); ok {
