@@ -98,7 +98,11 @@ func Add(doc *Document, place Place, entries ...Entry) ([]byte, error) {
 			spots = a.within(a.section)
 		} else {
 			a.heading = headingText(place.Heading)
-			spots = []spot{a.end(), a.start()}
+			spots = append(spots, a.end())
+			if n := len(doc.Items); n > 0 {
+				spots = append(spots, spot{at: a.trimmed(doc.Items[n-1]), bullet: "- ", apart: true})
+			}
+			spots = append(spots, a.start())
 		}
 	default:
 		a.anywhere = true
@@ -310,34 +314,50 @@ func (a *addition) holds(s spot, grown *Document) bool {
 		}
 		return index
 	}
-	parentOf := func(i *Item) int {
-		if i == nil {
+	made := -1 // the index of the new section
+	if a.heading != "" {
+		made, _ = slices.BinarySearchFunc(old.Sections, s.at, func(s *Section, at int) int { return s.start - at })
+	}
+	if !sameSections(old, grown, made) {
+		return false
+	}
+	sectionOf := func(i *Item) int {
+		if i.Section == nil {
 			return -1
 		}
-		return i.index
+		return i.Section.index
+	}
+	parentOf := func(i *Item) int {
+		if i.Parent == nil {
+			return -1
+		}
+		return i.Parent.index
 	}
 	for _, was := range old.all {
 		is := grown.all[shift(was.index)]
-		parent := parentOf(was.Parent)
+		parent, section := parentOf(was), sectionOf(was)
 		if parent >= 0 {
 			parent = shift(parent)
 		}
-		if is.Mark != was.Mark || is.Text != was.Text || is.label != was.label || parentOf(is.Parent) != parent || !slices.Equal(is.Attributes, was.Attributes) {
+		if made >= 0 && section >= made {
+			section++
+		}
+		if is.Mark != was.Mark || is.Text != was.Text || is.label != was.label || !slices.Equal(is.Attributes, was.Attributes) ||
+			parentOf(is) != parent || sectionOf(is) != section {
 			return false
 		}
-	}
-	made := a.heading != ""
-	if !sameSections(old, grown, s.at, made) {
-		return false
 	}
 	for i, e := range a.entries {
 		item := grown.all[first+i]
-		if item.Text != e.Text || item.State != e.State || parentOf(item.Parent) != parentOf(a.parent) {
+		if item.Text != e.Text || item.State != e.State {
+			return false
+		}
+		if a.parent == nil && item.Parent != nil || a.parent != nil && parentOf(item) != a.parent.index {
 			return false
 		}
 		switch {
-		case made:
-			if item.Section == nil || item.Section.Title != a.heading {
+		case made >= 0:
+			if sectionOf(item) != made || item.Section.Title != a.heading {
 				return false
 			}
 		case !a.anywhere && !sameSection(a.section, item.Section):
@@ -347,16 +367,15 @@ func (a *addition) holds(s spot, grown *Document) bool {
 	return true
 }
 
-// sameSections reports whether the headings are those that were there, and one
-// more if one was made at that position.
-func sameSections(old, grown *Document, at int, made bool) bool {
-	sections := slices.Clone(grown.Sections)
-	if made {
-		n, _ := slices.BinarySearchFunc(old.Sections, at, func(s *Section, at int) int { return s.start - at })
-		if n >= len(sections) {
+// sameSections reports whether the headings are those that were there, but for
+// one that was made.
+func sameSections(old, grown *Document, made int) bool {
+	sections := grown.Sections
+	if made >= 0 {
+		if made >= len(sections) {
 			return false
 		}
-		sections = slices.Delete(sections, n, n+1)
+		sections = slices.Delete(slices.Clone(sections), made, made+1)
 	}
 	return slices.EqualFunc(old.Sections, sections, func(a, b *Section) bool { return a.Title == b.Title && a.Level == b.Level })
 }

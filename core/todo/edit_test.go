@@ -103,6 +103,7 @@ func TestAdd(t *testing.T) {
 		{"to a section that is not there", "- [ ] a\n", "", "Agent", "- [ ] a\n\n## Agent\n\n- [ ] new\n"},
 		{"to a section of an empty file", "", "", " # Agent #", "## Agent\n\n- [ ] new\n"},
 		{"to a section behind a blank line", "- [ ] a\r\n\r\n", "", "Agent", "- [ ] a\r\n\r\n## Agent\r\n\r\n- [ ] new\r\n"},
+		{"to a section behind an item and code", "- [ ] a\n\n```\ncode\n", "", "Agent", "- [ ] a\n\n## Agent\n\n- [ ] new\n\n```\ncode\n"},
 		{"to a section behind a comment that does not end", "<!-- x\n", "", "Agent", "## Agent\n\n- [ ] new\n\n<!-- x\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/yuin/goldmark/ast"
@@ -22,11 +23,17 @@ func seeds() []string {
 	}
 }
 
+// watch makes a failure of what does not end, which fuzzing takes no notice of.
+func watch() *time.Timer {
+	return time.AfterFunc(20*time.Second, func() { panic("it does not end") })
+}
+
 func FuzzParse(f *testing.F) {
 	for _, s := range seeds() {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
+		defer watch().Stop()
 		doc, err := Parse(in)
 		if err != nil {
 			if !errors.Is(err, ErrBinary) {
@@ -164,6 +171,7 @@ func FuzzEdit(f *testing.F) {
 		f.Add([]byte(s), uint(n), uint8(n), "new", "Agent")
 	}
 	f.Fuzz(func(t *testing.T, in []byte, pick uint, to uint8, text, heading string) {
+		defer watch().Stop()
 		doc, err := Parse(in)
 		if err != nil {
 			return
