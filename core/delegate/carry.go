@@ -20,7 +20,7 @@ func (e *Engine) Compacting(ctx context.Context, session string) []string {
 		e.log.Warn().Err(err).Msg("open tasks not readable for a compaction")
 		return nil
 	}
-	ended, err := e.store.List(ctx, task.Query{Parent: session, Untold: true, Limit: carryLimit})
+	ended, err := e.store.List(ctx, task.Query{Parent: session, Untold: true, States: endStates(), Limit: carryLimit})
 	if err != nil {
 		e.log.Warn().Err(err).Msg("unread results not readable for a compaction")
 		return nil
@@ -36,9 +36,7 @@ func (e *Engine) Compacting(ctx context.Context, session string) []string {
 	}
 	var b strings.Builder
 	for _, t := range ended.Tasks {
-		if t.State.Terminal() {
-			b.WriteString("\n" + heading(t))
-		}
+		b.WriteString("\n" + heading(t))
 	}
 	if b.Len() > 0 {
 		context = append(context, "Background tasks of this session that have ended and whose results are unread; get_task_result returns them. Keep their ids:"+b.String())

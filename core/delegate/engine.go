@@ -108,6 +108,7 @@ type workplace struct {
 	settings Settings
 	closed   bool // perhaps for good
 	swept    bool // and what the store knows nothing of was looked for
+	reaps    int  // tries in a row that could not judge all tasks of the dead
 }
 
 // errands is what Run does next. The engine's mu guards them; signal has a token
@@ -122,6 +123,7 @@ type errands struct {
 	unheard  []task.ID // outcomes of which nobody is left to be told
 	strays   []stray   // questions of sessions that are no task's own
 	calmed   bool      // no task has been open for a while
+	readopt  bool      // not all tasks of an earlier sidecar could be taken over
 }
 
 // doomed is a run and why it has to end.
@@ -191,13 +193,17 @@ func (e *Engine) WorkspaceOpened(ctx context.Context, directory, worktree string
 	e.opening = make(chan struct{})
 	e.mu.Unlock()
 	poke(e.signal)
-	if !adopt {
-		return
+	if adopt {
+		e.tryAdopt(ctx)
 	}
+}
+
+// tryAdopt adopts, and has Run do so again until nothing is left out.
+func (e *Engine) tryAdopt(ctx context.Context) {
 	if err := e.adopt(ctx); err != nil {
 		e.log.Error().Err(err).Msg("not all tasks of an earlier sidecar could be read")
 		e.mu.Lock()
-		e.adopted = false // the next one that is opened tries again
+		e.laterLocked(adoptAgain, func() { e.readopt = true })
 		e.mu.Unlock()
 	}
 }
@@ -262,6 +268,9 @@ func (e *Engine) Run(ctx context.Context) {
 		}
 		for _, q := range next.strays {
 			wg.Go(func() { e.guard("question", func() { e.trace(ctx, q) }) })
+		}
+		if next.readopt {
+			wg.Go(func() { e.guard("adopt", func() { e.tryAdopt(ctx) }) })
 		}
 		if next.calmed && e.calm != nil {
 			wg.Go(func() { e.guard("calm", e.calm) })

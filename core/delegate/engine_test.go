@@ -347,6 +347,7 @@ func TestDepthIsByLineage(t *testing.T) {
 			}
 			parent = s.ID
 		}
+		r.configure(func(s *Settings) { s.Terminal = 10 })
 		spec := Spec{Directory: dir, Worktree: dir, Parent: parent, Message: "msg_a", Agent: "general", Prompt: "x"}
 		if _, err := r.engine.Launch(t.Context(), spec); !errors.Is(err, ErrRefused) {
 			t.Errorf("at depth 4: %v, want ErrRefused", err)
@@ -508,19 +509,21 @@ func (l lossy) Prompt(ctx context.Context, directory string, p host.Prompt) erro
 func TestALeaseThatIsNotRenewedEndsItsTask(t *testing.T) {
 	play(t, 1, after(10*time.Hour), func(t *testing.T, r *rig) {
 		r.configure(func(s *Settings) { s.Timeout, s.Silence = 24*time.Hour, 24*time.Hour })
-		r.host.Fault(func(_ context.Context, call string) error {
-			if call == "Statuses" {
-				return errors.New("no status, so no renewal")
+		r.host.Fault(func(ctx context.Context, call string) error {
+			if call == "Messages" { // hangs, and whoever asks with it
+				<-ctx.Done()
 			}
 			return nil
 		})
 		id := r.launch("x")
 		next := r.launch("next")
-		r.sleep(limit.DefaultMaxLease - time.Second)
+		r.sleep(time.Second)
+		r.host.Emit(dir, host.Event{Type: host.EventSessionIdle, Session: r.get(id).Session})
+		r.sleep(limit.DefaultMaxLease - 10*time.Second)
 		if got := r.get(id); got.State != task.Running {
 			t.Fatalf("ended early: %s", got.State)
 		}
-		r.sleep(10 * time.Second)
+		r.sleep(30 * time.Second)
 		r.want(r.get(id), task.Timeout, "lease")
 		if got := r.get(next); got.State != task.Running {
 			t.Errorf("the slot was not freed: next is %s", got.State)

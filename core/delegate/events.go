@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,8 +44,6 @@ func (e *Engine) Event(directory string, ev host.Event) {
 		case ev.Type == host.EventPermission:
 			r.asked(ev.Session, ev.Question)
 			e.warnLocked(r, ev.Question)
-		case ev.Type == host.EventReplied:
-			r.answered(ev.Question)
 		case ev.Type == host.EventMessage && ev.Role == host.Assistant:
 			e.spendLocked(r, ev.MessageID, ev.Usage)
 			if ev.Usage.Output > 0 && r.lease != nil && e.limits.Open(keys(r.agent, r.model)...) {
@@ -53,6 +52,11 @@ func (e *Engine) Event(directory string, ev host.Event) {
 		case ev.Type == host.EventPart && ev.Call.ID != "":
 			e.calledLocked(r, ev.MessageID, ev.Call)
 			e.editedLocked(r, ev.Call)
+		}
+	}
+	if ev.Type == host.EventReplied { // it may be that of an agent below a task
+		for _, r := range e.bySession {
+			r.answered(ev.Question)
 		}
 	}
 	if ev.Type == host.EventPermission && e.bySession[ev.Session] == nil && len(e.bySession) > 0 {
@@ -151,9 +155,6 @@ func (e *Engine) look(ctx context.Context, directory string) {
 		if r.directory != directory {
 			continue
 		}
-		if r.lease != nil {
-			r.lease.Renew()
-		}
 		if _, busy := statuses[session]; busy {
 			r.shown = true
 		} else {
@@ -196,3 +197,7 @@ func (e *Engine) obey(ctx context.Context) {
 }
 
 func openStates() []task.State { return []task.State{task.Pending, task.Running} }
+
+func endStates() []task.State {
+	return slices.DeleteFunc(task.States(), func(s task.State) bool { return !s.Terminal() })
+}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
 
@@ -76,12 +78,16 @@ func (e *Engine) Transform(ctx context.Context, session, messageID string) (add 
 	e.mu.Lock()
 	ids, _ := p.tellable()
 	e.mu.Unlock()
-	tasks := e.untold(ctx, p, ids)
+	tasks := e.unsaid(ctx, p, e.untold(ctx, p, ids), messageID)
 	if len(tasks) == 0 {
 		e.mu.Lock()
 		p.holding = ""
+		none := p.open == 0 && len(p.outbox) == 0 // else they are only unreadable
 		e.mu.Unlock()
-		return append(add, Append{messageID, "No background task is left."}), false
+		if none {
+			add = append(add, Append{messageID, "No background task is left."})
+		}
+		return add, false
 	}
 	result := Append{messageID, digest(tasks)}
 	e.mark(ctx, tasks, messageID) // after a crash, what is in the message counts
@@ -104,6 +110,25 @@ func (e *Engine) Transform(ctx context.Context, session, messageID string) (add 
 	e.mu.Unlock()
 	e.markTold(ctx, tasks)
 	return append(add, result), false
+}
+
+// unsaid leaves out the tasks of which an earlier message than this one has told:
+// a sidecar that died in between could not store that.
+func (e *Engine) unsaid(ctx context.Context, p *parent, tasks []task.Task, messageID string) []task.Task {
+	var told []task.Task
+	rest := slices.DeleteFunc(tasks, func(t task.Task) bool {
+		if t.WakeID == "" || t.WakeID == messageID {
+			return false
+		}
+		m, err := e.find(ctx, p.directory, p.session, t.WakeID)
+		known := err == nil && strings.Contains(m.Text(), string(t.ID))
+		if known {
+			told = append(told, t)
+		}
+		return known || err != nil // it may have been told: looked for again
+	})
+	e.markTold(ctx, told)
+	return rest
 }
 
 // gathered waits for up to holdSlice until a held turn may go on: all tasks have

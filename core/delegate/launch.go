@@ -36,22 +36,22 @@ type Spec struct {
 // error the task exists. It fails with ErrStopping, an error that wraps
 // ErrRefused, or an *AgentError.
 func (e *Engine) Launch(ctx context.Context, s Spec) (task.Task, error) {
-	settings, err := e.reserve(s.Parent, s.Directory)
+	settings, asker, err := e.reserve(s.Parent, s.Directory)
 	if err != nil {
 		return task.Task{}, err
 	}
-	t, err := e.launch(ctx, s, settings)
+	t, err := e.launch(ctx, s, asker, settings)
 	if err != nil {
 		e.unreserve(s.Parent, t.Root)
 		return task.Task{}, err
 	}
-	return t, e.admit(ctx, t)
+	return t, e.admit(ctx, t, asker)
 }
 
 // admit queues a stored task. If the caller has given up meanwhile nobody knows
 // of the task, so it is ended.
-func (e *Engine) admit(ctx context.Context, t task.Task) error {
-	if err := e.queue(ctx, t); err != nil || ctx.Err() == nil {
+func (e *Engine) admit(ctx context.Context, t task.Task, asker *run) error {
+	if err := e.queue(ctx, t, asker); err != nil || ctx.Err() == nil {
 		return err
 	}
 	e.mu.Lock()
@@ -67,24 +67,39 @@ func (e *Engine) admit(ctx context.Context, t task.Task) error {
 }
 
 // reserve counts a task against its parent before anything is asked or stored,
-// so that launches at the same time cannot exceed the cap together.
-func (e *Engine) reserve(session, directory string) (Settings, error) {
+// so that launches at the same time cannot exceed the cap together. asker is the
+// task that asks, nil if it is a person's session.
+func (e *Engine) reserve(session, directory string) (_ Settings, asker *run, _ error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	settings := e.configLocked(directory)
-	p, asker := e.parents[session], e.bySession[session]
+	p := e.parents[session]
+	asker = e.bySession[session]
 	switch {
 	case e.stopped:
-		return settings, ErrStopping
+		return settings, nil, ErrStopping
+	case asker != nil && (asker.finishing || asker.decided || asker.ending != nil):
+		return settings, nil, fmt.Errorf("%w: the task that asks for it is ending", ErrRefused)
 	case asker != nil && asker.mode != task.Fractal:
-		return settings, fmt.Errorf("%w: an agent that was delegated to delegates further in fractal mode only", ErrRefused)
-	case asker != nil && asker.depth >= settings.Terminal:
-		return settings, fmt.Errorf("%w: this agent is %d levels deep, and from terminalDepth (%d) on none delegates further", ErrRefused, asker.depth, settings.Terminal)
+		return settings, nil, fmt.Errorf("%w: an agent that was delegated to delegates further in fractal mode only", ErrRefused)
 	case p != nil && p.open >= settings.MaxOpen:
-		return settings, fmt.Errorf("%w: this session has %d open tasks, the most that maxTasksPerSession allows; wait for some to end or cancel them", ErrRefused, p.open)
+		return settings, nil, fmt.Errorf("%w: this session has %d open tasks, the most that maxTasksPerSession allows; wait for some to end or cancel them", ErrRefused, p.open)
 	}
 	e.parentLocked(session, directory).open++
-	return settings, nil
+	return settings, asker, nil
+}
+
+// allowed refuses to delegate from where a session stands in its tree.
+func allowed(from origin, asker *run, s Spec, settings Settings) error {
+	switch {
+	case from.depth >= settings.Terminal:
+		return fmt.Errorf("%w: this agent is %d levels deep, and from terminalDepth (%d) on none delegates further", ErrRefused, from.depth, settings.Terminal)
+	case from.depth+1 > settings.MaxDepth:
+		return fmt.Errorf("%w: this session is %d levels deep already, maxDepth is %d", ErrRefused, from.depth, settings.MaxDepth)
+	case from.depth > 0 && asker == nil && s.Background:
+		return fmt.Errorf("%w: the session of a subagent is over when its turn is, so nobody could be told of a background task; delegate without background and wait", ErrRefused)
+	}
+	return nil
 }
 
 // unreserve takes reserve back, and join if the tree is known.
@@ -99,7 +114,7 @@ func (e *Engine) unreserve(session, root string) {
 
 // launch checks a task against OpenCode and stores it. The Root of the task that
 // it returns is set once the task counts against its tree, with an error too.
-func (e *Engine) launch(ctx context.Context, s Spec, settings Settings) (task.Task, error) {
+func (e *Engine) launch(ctx context.Context, s Spec, asker *run, settings Settings) (task.Task, error) {
 	// Each call waits its turn in OpenCode's event loop, so they wait together.
 	var (
 		ask      sync.WaitGroup
@@ -117,8 +132,8 @@ func (e *Engine) launch(ctx context.Context, s Spec, settings Settings) (task.Ta
 	if err := cmp.Or(noAgent, noOrigin); err != nil {
 		return task.Task{}, err
 	}
-	if from.depth+1 > settings.MaxDepth {
-		return task.Task{}, fmt.Errorf("%w: this session is %d levels deep already, maxDepth is %d", ErrRefused, from.depth, settings.MaxDepth)
+	if err := allowed(from, asker, s, settings); err != nil {
+		return task.Task{}, err
 	}
 	if err := e.undecided(ctx, s); err != nil {
 		return task.Task{}, err
@@ -165,12 +180,19 @@ func (e *Engine) launch(ctx context.Context, s Spec, settings Settings) (task.Ta
 
 // queue puts a stored task, which is reserved and has joined its tree, in line
 // for its slot.
-func (e *Engine) queue(ctx context.Context, t task.Task) error {
+func (e *Engine) queue(ctx context.Context, t task.Task, asker *run) error {
 	r := newRun(t)
 	e.mu.Lock()
 	e.enrolLocked(r)
-	stopped := e.stopped // while we asked OpenCode: Stop may have looked already
+	// While we asked OpenCode: who ends all tasks, or those of one, may have looked already.
+	stopped := e.stopped
+	orphan := asker != nil && (asker.finishing || e.bySession[t.Parent] != asker)
+	r.orphan = orphan
 	e.mu.Unlock()
+	if orphan {
+		e.finish(context.WithoutCancel(ctx), r, outcome{state: task.Cancelled, reason: "the task that asked for it ended"})
+		return fmt.Errorf("%w: the task that asked for it ended", ErrRefused)
+	}
 	if stopped {
 		e.finish(context.WithoutCancel(ctx), r, outcome{state: task.Interrupted, reason: ErrStopping.Error()})
 		return ErrStopping

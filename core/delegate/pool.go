@@ -72,6 +72,14 @@ func (p *pool) expire() {
 	}
 }
 
+// forget takes a session out of the pool.
+func (p *pool) forget(session string) {
+	for key, all := range p.spare {
+		p.spare[key] = slices.DeleteFunc(all, func(s spare) bool { return s.session == session })
+	}
+	delete(p.used, session)
+}
+
 // pooled takes a session for a task, "" if there is none that is fit: idle, and
 // with nothing in it but what our task left.
 func (e *Engine) pooled(ctx context.Context, t task.Task) string {

@@ -23,8 +23,14 @@ type Owners interface {
 }
 
 const (
-	// reapLimit is how many tasks of dead owners are judged at a time.
-	reapLimit = 1000
+	// reapLimit is among how many open tasks those of dead owners are looked for.
+	reapLimit = 20_000
+	// What cannot be judged, because its session cannot be read, is tried again every
+	// reapAgain, reapTries times; after that whenever somebody asks for it.
+	reapAgain = 10 * time.Second
+	reapTries = 30
+	// adoptAgain is when tasks that could not be taken over are tried again.
+	adoptAgain = 2 * time.Second
 	// adoptLimit is how many open tasks a sidecar takes over.
 	adoptLimit = 100_000
 )
@@ -129,6 +135,11 @@ func (e *Engine) inherit(ctx context.Context, t task.Task) {
 		e.hush(ctx, []task.ID{t.ID})
 		return
 	}
+	e.owe(t)
+}
+
+// owe puts an outcome where its parent is told of it.
+func (e *Engine) owe(t task.Task) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p := e.parentLocked(t.Parent, t.Directory)
@@ -136,6 +147,21 @@ func (e *Engine) inherit(ctx context.Context, t task.Task) {
 	p.outbox = append(p.outbox, due{id: t.ID, group: t.Group, all: t.Wake == task.WakeAll, since: t.Ended})
 	p.arrived = time.Now()
 	e.nudgeLocked(p)
+}
+
+// catchUp has a resumed task told what became of tasks of its own while it, or its
+// process, was not there to be told.
+func (e *Engine) catchUp(ctx context.Context, t task.Task) {
+	page, err := e.store.List(ctx, task.Query{Parent: t.Session, Untold: true, States: endStates(), Limit: strangersLimit})
+	if err != nil {
+		e.log.Warn().Err(err).Str("task", string(t.ID)).Msg("what became of its own tasks is not readable")
+		return
+	}
+	for _, own := range page.Tasks {
+		if own.Wake != task.WakeNone {
+			e.owe(own)
+		}
+	}
 }
 
 // widowed reports whether a session is that of a task which has ended.
@@ -244,6 +270,7 @@ func (e *Engine) reap(ctx context.Context, directory string) {
 		e.log.Warn().Err(err).Msg("tasks of other processes not readable")
 		return
 	}
+	unread := false
 	left := map[string][]task.Task{}
 	for _, t := range page.Tasks {
 		left[t.Owner] = append(left[t.Owner], t)
@@ -258,16 +285,36 @@ func (e *Engine) reap(ctx context.Context, directory string) {
 			continue
 		}
 		for _, t := range tasks {
-			if ctx.Err() == nil {
-				e.bequeath(ctx, directory, t)
+			if ctx.Err() == nil && !e.bequeath(ctx, directory, t) {
+				unread = true
 			}
 		}
 		release()
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	place := e.places[directory]
+	if place.reaps++; !unread {
+		place.reaps = 0
+	} else if place.reaps < reapTries {
+		e.laterLocked(reapAgain, func() { e.opened = append(e.opened, directory) })
+	}
+	e.places[directory] = place
 }
 
-// bequeath ends a task whose owner is dead.
-func (e *Engine) bequeath(ctx context.Context, directory string, t task.Task) {
+// laterLocked adds to Run's errands after a while.
+func (e *Engine) laterLocked(d time.Duration, add func()) {
+	time.AfterFunc(d, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		add()
+		poke(e.signal)
+	})
+}
+
+// bequeath ends a task whose owner is dead, or returns false if its session
+// cannot be read now: what it has written must not be lost to a hiccup.
+func (e *Engine) bequeath(ctx context.Context, directory string, t task.Task) (judged bool) {
 	out := outcome{state: task.Interrupted, reason: "its OpenCode process ended while it ran"}
 	if t.State == task.Pending {
 		out.reason = "its OpenCode process ended before it had started"
@@ -280,14 +327,15 @@ func (e *Engine) bequeath(ctx context.Context, directory string, t task.Task) {
 	usage := t.Usage
 	if t.Session != "" && messageID != "" {
 		messages, err := e.read(ctx, directory, t.Session, messageID)
-		if err != nil {
-			e.log.Debug().Err(err).Str("task", string(t.ID)).Msg("its session is not readable")
+		if err != nil && !host.NotFound(err) {
+			e.log.Info().Err(err).Str("task", string(t.ID)).Msg("its session is not readable, so it is judged later")
+			return false
 		}
 		v := judge(messages, messageID)
 		if v.text != "" {
 			out.text = v.text
 		}
-		if v.state == task.Completed && t.State == task.Running {
+		if v.state == task.Completed && t.State == task.Running && !e.awaits(ctx, t.Session) {
 			out.state, out.reason = v.state, ""
 		}
 		ours := false
@@ -306,6 +354,16 @@ func (e *Engine) bequeath(ctx context.Context, directory string, t task.Task) {
 	} else if err == nil {
 		e.archiveEnd(ended)
 	}
+	return true
+}
+
+// awaits reports whether a session has tasks of its own of whose end it does not
+// know: what it has said so far is not its last word then.
+func (e *Engine) awaits(ctx context.Context, session string) bool {
+	page, err := e.store.List(ctx, task.Query{Parent: session, Untold: true, Limit: strangersLimit})
+	return err != nil || slices.ContainsFunc(page.Tasks, func(t task.Task) bool {
+		return !t.State.Terminal() || t.Wake != task.WakeNone
+	})
 }
 
 // introduce finds out which agent and model speak in the sessions whose tasks

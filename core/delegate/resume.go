@@ -24,19 +24,25 @@ func (e *Engine) Resume(ctx context.Context, name string, s Spec) (task.Task, er
 	if err != nil {
 		return task.Task{}, err
 	}
+	if !was.State.Terminal() && !e.lives(was.Owner) {
+		e.reap(ctx, e.directoryIn(was.Worktree))
+		if was, err = e.store.Get(ctx, was.ID); err != nil {
+			return task.Task{}, err
+		}
+	}
 	if err := e.resumable(ctx, was, s); err != nil {
 		return task.Task{}, err
 	}
-	settings, err := e.reserve(s.Parent, s.Directory)
+	settings, asker, err := e.reserve(s.Parent, s.Directory)
 	if err != nil {
 		return task.Task{}, err
 	}
-	t, err := e.resume(ctx, was, s, settings)
+	t, err := e.resume(ctx, was, s, asker, settings)
 	if err != nil {
 		e.unreserve(s.Parent, t.Root)
 		return task.Task{}, err
 	}
-	return t, e.admit(ctx, t)
+	return t, e.admit(ctx, t, asker)
 }
 
 // named finds a task of a worktree by its id or its session's.
@@ -60,7 +66,7 @@ func (e *Engine) named(ctx context.Context, name, worktree string) (task.Task, e
 // resumable refuses what cannot, or must not, be resumed by this session.
 func (e *Engine) resumable(ctx context.Context, t task.Task, s Spec) error {
 	if !t.State.Terminal() && !e.lives(t.Owner) {
-		return fmt.Errorf("%w: its OpenCode process has just gone; try again in a moment", ErrRunning)
+		return fmt.Errorf("%w: its OpenCode process has gone, and its session cannot be read to see how far it got; try again in a moment", ErrRunning)
 	}
 	if !t.State.Terminal() {
 		return fmt.Errorf("%w: %s is %s; send_to_task reaches a running one, cancel_task ends it", ErrRunning, t.ID, t.State)
@@ -106,9 +112,12 @@ func (e *Engine) resumable(ctx context.Context, t task.Task, s Spec) error {
 
 // resume stores the new attempt. As with launch, Root is set once it counts
 // against its tree.
-func (e *Engine) resume(ctx context.Context, was task.Task, s Spec, settings Settings) (task.Task, error) {
+func (e *Engine) resume(ctx context.Context, was task.Task, s Spec, asker *run, settings Settings) (task.Task, error) {
 	from, err := e.originOf(ctx, s.Directory, s.Parent)
 	if err != nil {
+		return task.Task{}, err
+	}
+	if err := allowed(from, asker, s, settings); err != nil {
 		return task.Task{}, err
 	}
 	if err := e.join(ctx, from.root, settings); err != nil {
@@ -116,6 +125,7 @@ func (e *Engine) resume(ctx context.Context, was task.Task, s Spec, settings Set
 	}
 	e.mu.Lock()
 	owner := e.owner
+	e.pool.forget(was.Session)
 	if p := e.parents[s.Parent]; s.ParentAgent != "" {
 		p.agent, p.depth = s.ParentAgent, from.depth
 	}

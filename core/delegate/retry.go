@@ -82,8 +82,9 @@ func (e *Engine) again(ctx context.Context, r *run, out outcome) bool {
 		return false
 	}
 	f := classify(out.err)
-	t, err := e.store.Get(ctx, r.id)
-	if err != nil || !f.retry && !f.other || f.after > maxAfter {
+	var t task.Task
+	err := e.insist(ctx, r.id, func() (err error) { t, err = e.store.Get(ctx, r.id); return err })
+	if err != nil || !f.retry && !f.other {
 		return false
 	}
 	settings := e.config(r.directory)
@@ -94,7 +95,7 @@ func (e *Engine) again(ctx context.Context, r *run, out outcome) bool {
 	if f.other {
 		model, switched = settings.next(t)
 	}
-	if t.Retries+1 >= settings.Attempts || !f.retry && !switched {
+	if t.Retries+1 >= settings.Attempts || !switched && (!f.retry || f.after > maxAfter) {
 		return false
 	}
 	delay := backoff(t.Retries+1, f)
@@ -114,7 +115,7 @@ func (e *Engine) again(ctx context.Context, r *run, out outcome) bool {
 		}
 	}
 	now := time.Now()
-	t, err = e.store.Update(ctx, r.id, t.Fence(), func(t *task.Task) {
+	t, err = e.persist(ctx, r.id, func(t *task.Task) {
 		t.Past = append(slices.Clip(t.Past), t.Over(out.state, out.text, out.reason, now))
 		t.Attempt, t.State, t.Retries = t.Attempt+1, task.Pending, t.Retries+1
 		t.Model, t.MessageID, t.NotBefore, t.Uncertain, t.Usage = model, "", now.Add(delay), false, usage
@@ -145,9 +146,9 @@ func (e *Engine) again(ctx context.Context, r *run, out outcome) bool {
 func (r *run) rest(t task.Task) {
 	r.lease, r.ticket, r.cancel, r.timer = nil, nil, nil, nil
 	r.messageID, r.failure, r.questions, r.refusal = "", nil, nil, "" // the session stays: it may have tasks of its own
-	r.shown, r.closed, r.suspended, r.decided = false, false, false, false
+	r.shown, r.closed, r.suspended, r.decided, r.rested = false, false, false, false, 0
 	r.model = t.Model
-	r.seen, r.made, r.repeats = nil, "", 0
+	r.seen, r.call, r.repeats = nil, "", 0
 }
 
 func (e *Engine) resubmit(ctx context.Context, r *run) {

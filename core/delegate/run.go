@@ -15,6 +15,8 @@ import (
 const (
 	// promptLimit is how long a prompt under way may hold up the end of its task.
 	promptLimit = 5 * time.Second
+	// openTries is how often a workspace may be closed again while a session is opened in it.
+	openTries = 3
 	// reloaded is why a task ended whose session OpenCode itself has stopped.
 	reloaded = "OpenCode closed or reloaded the workspace while it ran"
 )
@@ -35,7 +37,8 @@ type run struct {
 	wake      task.Wake
 	hints     chan struct{} // the session may have stopped: look
 	done      chan struct{} // closed when the task is terminal and its slot free
-	active    atomic.Int64  // Unix nanoseconds of the last sign of life
+	made      time.Time
+	active    atomic.Int64 // nanoseconds from made to the last sign of life: a suspended machine's clock stands still
 
 	// Guarded by mu.
 	model      host.Model
@@ -65,6 +68,9 @@ type run struct {
 	steering  int                // messages to it that are under way
 	blocked   int                // tool calls in which it waits for tasks of its own
 	suspended bool               // it gave its slot back meanwhile
+	resting   time.Time          // since when
+	rested    time.Duration      // and how long it did before
+	regaining chan struct{}      // closed when whoever takes a slot again has it, or gave up
 	decided   bool               // its turn is proven to be over
 	finishing bool               // one goroutine ends it
 
@@ -73,7 +79,7 @@ type run struct {
 	total   task.Usage            // since
 	used    map[string]task.Usage // the same by message
 	seen    map[string]bool       // the tool calls of this attempt
-	made    string                // the last one
+	call    string                // the last one
 	repeats int                   // and how often in a row
 }
 
@@ -83,7 +89,7 @@ func newRun(t task.Task) *run {
 		id: t.ID, directory: t.Directory, worktree: t.Worktree, parent: t.Parent, root: t.Root, depth: t.Depth, agent: t.Agent,
 		group: t.Group, mode: t.Mode, priority: t.Priority, wake: t.Wake,
 		model: t.Model, background: t.Background, before: t.Usage,
-		hints: make(chan struct{}, 1), done: make(chan struct{}),
+		hints: make(chan struct{}, 1), done: make(chan struct{}), made: time.Now(),
 	}
 }
 
@@ -111,7 +117,10 @@ func (e *Engine) sign(r *run) {
 	e.mu.Unlock()
 }
 
-func (r *run) touch() { r.active.Store(time.Now().UnixNano()) }
+func (r *run) touch() { r.active.Store(int64(time.Since(r.made))) }
+
+// quietFor is how long a run has shown no sign of life.
+func (r *run) quietFor() time.Duration { return time.Since(r.made) - time.Duration(r.active.Load()) }
 
 // end asks a run to end, and ends it here if it has not got its slot yet. The
 // first request wins. It does not wait.
@@ -177,13 +186,14 @@ func (e *Engine) play(ctx context.Context, r *run) {
 // a state means that ctx ended.
 func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 	e.mu.Lock()
-	adopted, inherited := r.adopted, r.inherited
+	adopted := r.adopted
+	waits := r.inherited || e.places[r.directory].closed
 	r.adopted, r.inherited = false, false
 	if !adopted {
 		r.failure, r.questions, r.shown = nil, nil, false // late events of an earlier attempt
 	}
 	e.mu.Unlock()
-	if inherited && !e.reopened(ctx, r.directory) {
+	if waits && !e.reopened(ctx, r.directory) {
 		return outcome{state: task.Interrupted, reason: "OpenCode did not open its workspace again"}
 	}
 	t, err := e.persist(ctx, r.id, func(t *task.Task) {
@@ -200,7 +210,11 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 	}
 	taken := t.Session != "" // by an earlier attempt, or an earlier sidecar
 	if !taken {
-		if t, err = e.open(ctx, t, adopted); host.NotFound(err) {
+		t, err = e.open(ctx, t, adopted)
+		for try := 0; errors.Is(err, host.ErrWorkspaceClosed) && try < openTries && e.reopened(ctx, r.directory); try++ {
+			t, err = e.open(ctx, t, adopted)
+		}
+		if host.NotFound(err) {
 			return outcome{state: task.Cancelled, reason: "the session that asked for it was deleted"}
 		} else if err != nil {
 			return outcome{state: task.Failed, reason: err.Error(), err: err}
@@ -218,6 +232,9 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 	}
 	if taken && !adopted {
 		e.settled(ctx, r.directory, t.Session)
+	}
+	if taken && !adopted && t.Retries == 0 {
+		e.catchUp(ctx, t)
 	}
 	prompt := host.Prompt{Session: t.Session, MessageID: t.MessageID, Agent: t.Agent, Model: t.Model, Text: text}
 	if err := e.deliver(ctx, r.directory, prompt, adopted); err != nil && ctx.Err() == nil {
@@ -253,10 +270,12 @@ func (e *Engine) open(ctx context.Context, t task.Task, adopted bool) (task.Task
 			Metadata:   map[string]string{taskKey: string(t.ID)},
 			Permission: rules,
 		})
-		if err != nil {
+		if id = session.ID; err != nil && !refused(err) { // only the answer may be lost
+			id = e.created(ctx, t)
+		}
+		if id == "" {
 			return t, fmt.Errorf("its session could not be created: %w", err)
 		}
-		id = session.ID
 	}
 	next, err := e.persist(ctx, t.ID, func(t *task.Task) { t.Session = id })
 	if err != nil {
@@ -267,22 +286,30 @@ func (e *Engine) open(ctx context.Context, t task.Task, adopted bool) (task.Task
 
 // persist changes a task that nobody else changes. What cannot be stored now, as
 // on a full disk, is tried again until it can or ctx ends.
-func (e *Engine) persist(ctx context.Context, id task.ID, change func(*task.Task)) (task.Task, error) {
-	for try := 0; ; try++ {
-		t, err := e.store.Get(ctx, id)
-		if err == nil {
+func (e *Engine) persist(ctx context.Context, id task.ID, change func(*task.Task)) (t task.Task, err error) {
+	err = e.insist(ctx, id, func() error {
+		if t, err = e.store.Get(ctx, id); err == nil {
 			t, err = e.store.Update(ctx, id, t.Fence(), change)
 		}
+		return err
+	})
+	return t, err
+}
+
+// insist does something with the store until it succeeds, never will, or ctx ends.
+func (e *Engine) insist(ctx context.Context, id task.ID, do func() error) error {
+	for try := 0; ; try++ {
+		err := do()
 		if err == nil || hopeless(err) || ctx.Err() != nil {
-			return t, err
+			return err
 		}
 		if try == 0 {
-			e.log.Error().Err(err).Str("task", string(id)).Msg("a task could not be stored; it is tried again")
+			e.log.Error().Err(err).Str("task", string(id)).Msg("the store did not take or give a task; it is tried again")
 		}
 		select {
 		case <-ctx.Done():
 		case <-e.quit:
-			return t, err
+			return err
 		case <-time.After(storeAgain):
 		}
 	}

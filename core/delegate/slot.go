@@ -93,7 +93,9 @@ func priority(p task.Priority) limit.Priority {
 func (e *Engine) suspendLocked(r *run) *limit.Lease {
 	lease := r.lease
 	r.lease = nil
-	r.suspended = r.suspended || lease != nil
+	if lease != nil && !r.suspended {
+		r.suspended, r.resting = true, time.Now()
+	}
 	return lease
 }
 
@@ -101,27 +103,63 @@ func (e *Engine) suspendLocked(r *run) *limit.Lease {
 // or that the limiter is closed.
 func (e *Engine) regain(ctx context.Context, r *run) error {
 	e.mu.Lock()
+	for r.regaining != nil { // two in line would wait for each other's slot
+		other := r.regaining
+		e.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		e.mu.Lock()
+	}
 	if !r.suspended || r.finishing {
 		e.mu.Unlock()
 		return nil
 	}
+	done := make(chan struct{})
+	r.regaining = done
 	request := e.requestLocked(context.WithoutCancel(ctx), r)
 	e.mu.Unlock()
 	request.Priority = limit.High
 	lease, err := e.limits.Acquire(ctx, request)
-	if err != nil {
-		return err
-	}
 	e.mu.Lock()
-	spare := !r.suspended || r.finishing // somebody else was faster, or it has ended
-	if !spare {
-		r.lease, r.suspended = lease, false
+	r.regaining = nil
+	ended := r.finishing
+	if err == nil && !ended {
+		r.lease = lease
+		r.wakenLocked()
 	}
 	e.mu.Unlock()
-	if spare {
+	close(done)
+	if err == nil && ended {
 		lease.Release()
 	}
-	return nil
+	return err
+}
+
+func (e *Engine) renew(r *run) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r.lease != nil {
+		r.lease.Renew()
+	}
+}
+
+// wakenLocked ends the time in which a run had no slot.
+func (r *run) wakenLocked() {
+	if r.suspended {
+		r.suspended = false
+		r.rested += time.Since(r.resting)
+	}
+}
+
+// restedLocked is how long a run has had no slot because it waited for its own tasks.
+func (r *run) restedLocked() time.Duration {
+	if r.suspended {
+		return r.rested + time.Since(r.resting)
+	}
+	return r.rested
 }
 
 // block is called when a session waits in a tool call for a task of its own; the

@@ -20,6 +20,8 @@ const (
 	// nudgeAfter is when a session that is idle is reminded of a prompt that it has
 	// and of which no turn has begun.
 	nudgeAfter = 15 * time.Second
+	// renewEvery is how often the goroutine of a run says that it looks after its slot.
+	renewEvery = time.Minute
 	// uncertainLimit ends an uncertain task.
 	uncertainLimit = 10 * time.Minute
 	// closeDelay is how much later than its aborts a closing workspace may say so.
@@ -44,6 +46,8 @@ type watchman struct {
 	delay   time.Duration // to the next look of our own
 	size    int           // of what it has written
 	nudged  bool          // it was reminded of its prompt
+	deaf    bool          // OpenCode did not answer when it was last asked
+	credit  time.Duration // by how much the run deadline was put off
 }
 
 // supervise waits for proof of the end.
@@ -57,12 +61,18 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 	defer again.Stop()
 	patience := stoppedTimer()
 	defer patience.Stop()
+	renewal := time.NewTicker(renewEvery)
+	defer renewal.Stop()
 	for {
 		silent := false
 		select {
 		case <-ctx.Done():
 			return outcome{stop: true}
 		case <-deadline.C:
+			if rest := w.left(); rest > 0 {
+				deadline.Reset(rest)
+				continue
+			}
 			return outcome{state: task.Timeout, reason: fmt.Sprintf("it ran for longer than %s", w.settings.Timeout), stop: true}
 		case <-silence.C:
 			if rest := w.settings.Silence - r.quietFor(); rest > 0 {
@@ -70,6 +80,9 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 				continue
 			}
 			silent = true
+		case <-renewal.C: // whether OpenCode answers or not: one that is stopped for a while goes on where it was
+			e.renew(r)
+			continue
 		case <-r.hints:
 		case <-again.C:
 		case <-patience.C:
@@ -90,14 +103,22 @@ func (e *Engine) supervise(ctx context.Context, r *run, t task.Task) outcome {
 	}
 }
 
+// left is what an attempt may still run on that has used its time up: that in
+// which it had no slot, because it waited for tasks of its own, does not count.
+func (w *watchman) left() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rested := w.run.restedLocked()
+	rest := rested - w.credit
+	w.credit = rested
+	return rest
+}
+
 func stoppedTimer() *time.Timer {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
 	return t
 }
-
-// quietFor is how long a run has shown no sign of life.
-func (r *run) quietFor() time.Duration { return time.Since(time.Unix(0, r.active.Load())) }
 
 // look compares the session with what would prove an end: the outcome if it has
 // come to one, else when to look again, 0 for at the next hint. silent says that
@@ -109,7 +130,12 @@ func (w *watchman) look(ctx context.Context, silent bool) (outcome, time.Duratio
 		return outcome{state: task.Cancelled, reason: "its session was deleted", stop: true}, 0
 	}
 	if err != nil { // a lost answer is no answer: ask again
+		w.deaf = true
 		return outcome{}, w.slower()
+	}
+	if w.deaf { // OpenCode may have been stopped, and its turns with it
+		w.deaf, silent = false, false
+		w.run.touch()
 	}
 	w.account(w.run, messages, w.task.MessageID)
 	v := judge(messages, w.task.MessageID)
@@ -163,10 +189,10 @@ func (w *watchman) idle(ctx context.Context, v verdict) (outcome, time.Duration)
 	if w.quiet.IsZero() {
 		w.quiet = time.Now()
 	}
-	if f := w.failureOf(w.run); f != nil && !f.Aborted() {
-		return outcome{state: task.Failed, reason: f.Error(), text: v.text, err: f}, 0
-	}
 	idle := time.Since(w.quiet)
+	if f := w.failureOf(w.run); f != nil && !f.Aborted() && idle >= idleLimit {
+		return outcome{state: task.Failed, reason: f.Error(), text: v.text, err: f, stop: true}, 0
+	}
 	if v.idle != nil && idle >= idleLimit {
 		if v.idle.state == task.Cancelled && w.closedOf(w.run) {
 			v.idle.state, v.idle.reason = task.Interrupted, reloaded

@@ -21,17 +21,19 @@ func (e *Engine) wake(ctx context.Context, p *parent) {
 	e.mu.Lock()
 	ids, since := p.tellable()
 	held, asleep := !p.held.IsZero(), e.bySession[p.session]
-	between := asleep != nil && asleep.cancel == nil
 	late := time.Since(since) > e.configLocked(p.directory).Deferral
+	needy := asleep != nil && asleep.suspended
+	// A task between two attempts is told when its next one comes to rest; one that
+	// waits in a call has no use for the slot that its own tasks may need.
+	unfit := asleep != nil && (asleep.cancel == nil || asleep.blocked > 0)
 	e.mu.Unlock()
-	if len(ids) == 0 || held {
+	if len(ids) == 0 || held || unfit {
 		return
 	}
-	if between {
-		return // between two attempts: its next one is told when it comes to rest
-	}
-	if asleep != nil { // a task itself: it needs a slot for what follows
-		if err := e.regain(ctx, asleep); err != nil {
+	if needy { // for what follows, unless it is busy all the same
+		if statuses, err := e.host.Statuses(ctx, p.directory); err != nil {
+			return
+		} else if _, busy := statuses[p.session]; !busy && e.regain(ctx, asleep) != nil {
 			return
 		}
 	}

@@ -356,10 +356,13 @@ func (s toolset) cancel(ctx context.Context, c tool.Call, a idArgs) (tool.Result
 	if err != nil {
 		return tool.Result{}, s.explain(a.TaskID, err)
 	}
-	if t.Parent == c.SessionID {
+	out := report(t, digestEach)
+	if !t.State.Terminal() {
+		out += "\nIt was asked to stop, which is not confirmed yet: list_tasks shows when it has."
+	} else if t.Parent == c.SessionID {
 		s.engine.markTold(ctx, []task.Task{t})
 	}
-	return tool.Result{Title: t.Description, Output: report(t, digestEach), Metadata: metadata(t)}, nil
+	return tool.Result{Title: t.Description, Output: out, Metadata: metadata(t)}, nil
 }
 
 func (s toolset) agents(ctx context.Context, c tool.Call, _ noArgs) (tool.Result, error) {

@@ -125,15 +125,15 @@ func (e *Engine) calledLocked(r *run, message string, call host.ToolCall) {
 		r.seen = map[string]bool{}
 	}
 	r.seen[id] = true
-	if made := call.Tool + " " + call.Input; made == r.made {
+	if made := call.Tool + " " + call.Input; made == r.call {
 		r.repeats++
 	} else {
-		r.made, r.repeats = made, 1
+		r.call, r.repeats = made, 1
 	}
 	settings, reason := e.configLocked(r.directory), ""
 	switch {
 	case settings.Repeats > 0 && r.repeats >= settings.Repeats:
-		reason = fmt.Sprintf("it was stopped: it made the same call %d times in a row (%s)", r.repeats, clip(r.made, 200))
+		reason = fmt.Sprintf("it was stopped: it made the same call %d times in a row (%s)", r.repeats, clip(r.call, 200))
 	case settings.Calls > 0 && len(r.seen) >= settings.Calls:
 		reason = fmt.Sprintf("it was stopped: it made %d tool calls, and maxToolCalls is %d", len(r.seen), settings.Calls)
 	}
