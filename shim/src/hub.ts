@@ -175,6 +175,7 @@ export class Hub {
     this.restarts++;
     const restart = async () => void (this.used && this.workspaces.size && (await this.start()));
     (this.starting ?? Promise.reject()).then(() => {}, restart).catch(() => {});
+    if (BACKOFF_MS[this.deaths.length] === undefined) sleep(GUARD_MS, undefined, { ref: false }).then(restart).catch(() => {}); // its tasks are not forgotten
   }
 }
 

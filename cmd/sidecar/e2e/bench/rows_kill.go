@@ -199,7 +199,7 @@ func (s *served) crash(ctx context.Context, tag string) (failed, again time.Dura
 	}
 	again = time.Since(start)
 	answer, err := s.turn(ctx, tag+"-again", 1)
-	if err == nil && !strings.Contains(answer.Last("tool"), "tasks") {
+	if err == nil && !strings.Contains(answer.Last("tool"), "task") {
 		err = fmt.Errorf("the next call answered %q", answer.Last("tool"))
 	}
 	return event.At.Sub(killed), again, err
