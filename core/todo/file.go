@@ -104,8 +104,8 @@ type target struct {
 	directory string // of the worktree, without symbolic links
 }
 
-// open finds the real todo.md, which need not be there.
-func (f *File) open() (*target, error) {
+// root opens the worktree.
+func (f *File) root() (*target, error) {
 	directory, err := filepath.EvalSymlinks(f.directory)
 	if err != nil {
 		return nil, err
@@ -114,12 +114,21 @@ func (f *File) open() (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	name, err := resolve(root, []string{directory, f.directory}, Path)
+	return &target{Root: root, directory: directory}, nil
+}
+
+// open opens the worktree and finds the real todo.md, which need not be there.
+func (f *File) open() (*target, error) {
+	at, err := f.root()
 	if err != nil {
-		root.Close()
 		return nil, err
 	}
-	return &target{Root: root, name: name, directory: directory}, nil
+	at.name, _, err = resolve(at.Root, []string{at.directory, f.directory}, Path)
+	if err != nil {
+		at.Close()
+		return nil, err
+	}
+	return at, nil
 }
 
 // load reads with f.mu held. The stamp is that of the content read.
@@ -191,6 +200,16 @@ func (f *File) look() (doc *Document, changed bool, err error) {
 	changed = f.seen != state
 	f.seen = state
 	return doc, changed, err
+}
+
+// last is the document that was read last, or that of a missing file.
+func (f *File) last() *Document {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cached == nil {
+		return missing()
+	}
+	return f.cached
 }
 
 func stateKey(doc *Document, err error) string {

@@ -127,3 +127,26 @@ func TestTheOwnerStays(t *testing.T) {
 		t.Errorf("the owner is %d:%d", s.Uid, s.Gid)
 	}
 }
+
+// A closed watcher holds nothing of the system's.
+func TestCloseGivesAllBack(t *testing.T) {
+	handles := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	w := newWorktree(t, "- [ ] a\n")
+	before := handles()
+	for range 20 {
+		watcher := NewWatcher(w.file, func(Update) {}, WatchOptions{})
+		watcher.Start()
+		w.write("- [x] a\n")
+		watcher.Close()
+		watcher.Close()
+	}
+	if now := handles(); now > before+2 { // the runtime's own poller
+		t.Errorf("%d handles, %d before", now, before)
+	}
+}

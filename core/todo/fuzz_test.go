@@ -23,8 +23,8 @@ func seeds() []string {
 	}
 }
 
-// watch makes a failure of what does not end, which fuzzing takes no notice of.
-func watch() *time.Timer {
+// deadline makes a failure of what does not end, which fuzzing takes no notice of.
+func deadline() *time.Timer {
 	return time.AfterFunc(20*time.Second, func() { panic("it does not end") })
 }
 
@@ -33,7 +33,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		defer watch().Stop()
+		defer deadline().Stop()
 		doc, err := Parse(in)
 		if err != nil {
 			if !errors.Is(err, ErrBinary) {
@@ -171,7 +171,7 @@ func FuzzEdit(f *testing.F) {
 		f.Add([]byte(s), uint(n), uint8(n), "new", "Agent")
 	}
 	f.Fuzz(func(t *testing.T, in []byte, pick uint, to uint8, text, heading string) {
-		defer watch().Stop()
+		defer deadline().Stop()
 		doc, err := Parse(in)
 		if err != nil {
 			return
