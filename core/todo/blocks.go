@@ -85,42 +85,22 @@ func linesOf(node ast.Node, source []byte) iter.Seq2[int, int] {
 	}
 }
 
-// partSize is how much of a file is parsed at once, if it can be parted. The
-// parser's trees are many small objects, which are cheaper when few of them live.
-const partSize = 32 << 10
+// manyBlanks is how many blank lines in a row a file may have before it is worth
+// passing over them.
+const manyBlanks = 16
 
-// parts cuts a file where every block has ended, into pieces of at least that
-// size that mean apart what they mean together. A heading at the start of a line
-// ends all blocks but fenced code and HTML; so there is no cut behind what may
-// have started one.
-func parts(source []byte, size int) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for {
-			cut := cutAfter(source, size)
-			if !yield(source[:cut]) || cut == len(source) {
-				return
-			}
-			source = source[cut:]
+// newReader returns a reader of a source for the parser.
+func newReader(source []byte) text.Reader {
+	reader := text.NewReader(source)
+	run := 0
+	for line := range bytes.Lines(source) {
+		if !util.IsBlank(line) {
+			run = 0
+		} else if run++; run > manyBlanks {
+			return &lineReader{Reader: reader}
 		}
 	}
-}
-
-func cutAfter(source []byte, size int) int {
-	for at := size; at < len(source); {
-		next := bytes.Index(source[at:], []byte("\n#"))
-		if next < 0 {
-			break
-		}
-		at += next + 1
-		marks := len(source[at:]) - len(bytes.TrimLeft(source[at:], "#"))
-		if after := at + marks; marks <= 6 && after < len(source) && (source[after] == ' ' || source[after] == '\n') {
-			if part := source[:at]; bytes.IndexByte(part, '<') >= 0 || bytes.Contains(part, []byte("```")) || bytes.Contains(part, []byte("~~~")) {
-				break
-			}
-			return at
-		}
-	}
-	return len(source)
+	return reader
 }
 
 // lineReader passes over all blank lines of a run but two. More mean nothing

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/yuin/goldmark/ast"
-	"github.com/yuin/goldmark/text"
 )
 
 // MaxSize is how long a todo file may be, in bytes.
@@ -38,9 +37,7 @@ func bytesText(n int64) string {
 
 // Parse reads a todo file. Any text is one, even without items and with bytes
 // that are not UTF-8; the error is a *TooLargeError or ErrBinary.
-func Parse(content []byte) (*Document, error) { return parse(content, partSize) }
-
-func parse(content []byte, size int) (*Document, error) {
+func Parse(content []byte) (*Document, error) {
 	if len(content) > MaxSize {
 		return nil, &TooLargeError{Size: int64(len(content)), Limit: MaxSize}
 	}
@@ -49,17 +46,12 @@ func parse(content []byte, size int) (*Document, error) {
 	}
 	sum := sha256.Sum256(content)
 	doc := &Document{Version: Version(hex.EncodeToString(sum[:])), text: string(content)}
-	blocks := newBlockParser()
-	w := &walker{doc: doc, base: markSize(doc.text), lines: lineCounter{line: 1}}
-	for part := range parts(unixLines(content)[w.base:], size) {
-		w.source = part
-		w.lines = lineCounter{source: part, line: w.lines.line}
-		root := blocks.Parse(&lineReader{Reader: text.NewReader(part)})
-		for n := root.FirstChild(); n != nil; n = n.NextSibling() {
-			w.block(n, nil, true)
-		}
-		w.lines.at(len(part))
-		w.base += len(part)
+	base := markSize(doc.text)
+	source := unixLines(content)[base:]
+	w := &walker{doc: doc, base: base, source: source, lines: lineCounter{source: source, line: 1}}
+	root := newBlockParser().Parse(newReader(source))
+	for n := root.FirstChild(); n != nil; n = n.NextSibling() {
+		w.block(n, nil, true)
 	}
 	w.settle(len(content))
 	if n := len(doc.Sections); n > 0 {
@@ -106,13 +98,15 @@ func unixLines(content []byte) []byte {
 // walker makes items and sections of the parser's blocks.
 type walker struct {
 	doc    *Document
-	source []byte // the part at hand, with \n alone at the ends of lines
 	base   int    // where source starts in the document's text
+	source []byte // with \n alone at the ends of lines
 	lines  lineCounter
 
 	section *Section
 	ended   []*Item // items whose blocks are over and that have no limit yet
-	slab    []Item
+	slab    []Item  // to take items from
+
+	attributes Attributes // of many items, one behind the other
 }
 
 // block walks a block and what is in it. It is as deep in calls as blocks are
@@ -186,16 +180,9 @@ func (w *walker) item(n ast.Node, parent *Item) *Item {
 		return nil
 	}
 	item := w.newItem()
-	*item = Item{
-		State:   state,
-		Mark:    rest[1],
-		Line:    w.lines.at(box),
-		Parent:  parent,
-		Section: w.section,
-		doc:     w.doc,
-		mark:    w.base + box + 1,
-		index:   len(w.doc.all),
-	}
+	item.State, item.Mark, item.Line = state, rest[1], w.lines.at(box)
+	item.Parent, item.Section, item.doc = parent, w.section, w.doc
+	item.mark, item.index = w.base+box+1, len(w.doc.all)
 	w.read(item, first, box+3)
 	item.ID, item.named = identifier(item.label)
 	w.doc.all = append(w.doc.all, item)
@@ -214,12 +201,16 @@ func (w *walker) item(n ast.Node, parent *Item) *Item {
 // read takes an item's text and attributes from its paragraph.
 func (w *walker) read(item *Item, paragraph ast.Node, from int) {
 	var texts, labels []string // of all lines, where there are several
+	if cap(w.attributes)-len(w.attributes) < 8 {
+		w.attributes = make(Attributes, 0, 256)
+	}
+	before := len(w.attributes)
 	for start, stop := range linesOf(paragraph, w.source) {
 		item.plain = w.base + lineEnd(w.source, stop-1)
 		start = max(start, from)
 		line := strings.TrimSpace(w.doc.text[w.base+start : w.base+max(start, stop)])
-		label, attrs := attributes(line, item.Attributes)
-		item.Attributes = attrs
+		label, attrs := attributes(line, w.attributes)
+		w.attributes = attrs
 		if paragraph.Lines().Len() > 1 {
 			texts, labels = append(texts, line), append(labels, label)
 			continue
@@ -228,6 +219,9 @@ func (w *walker) read(item *Item, paragraph ast.Node, from int) {
 	}
 	if texts != nil {
 		item.Text, item.label = strings.Join(texts, " "), strings.Join(labels, " ")
+	}
+	if after := len(w.attributes); after > before {
+		item.Attributes = w.attributes[before:after:after]
 	}
 	switch text := Normalize(item.Text); {
 	case len(item.label) == len(item.Text):
