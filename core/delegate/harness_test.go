@@ -37,6 +37,9 @@ type rig struct {
 	life   *life
 	hears  atomic.Pointer[Engine] // the events
 	cancel func()
+
+	// settings changes those with which the next engine opens its workspace.
+	settings func(*Settings)
 }
 
 // through has the engine call h from now on: the fake, or something around it.
@@ -111,7 +114,12 @@ func (r *rig) start(owner string) {
 	r.engine = New(Options{Store: r.life, Host: mortal{&r.way, r.life}, Limits: limits, Owners: r.owners, Log: zerolog.New(zerolog.NewTestWriter(r.T)).Level(zerolog.InfoLevel)})
 	r.engine.Serve(owner)
 	r.owners.set(owner, true)
-	r.configure(func(s *Settings) { s.MaxOpen, s.MaxTree = 100_000, 100_000 })
+	r.configure(func(s *Settings) {
+		s.MaxOpen, s.MaxTree = 100_000, 100_000
+		if r.settings != nil {
+			r.settings(s)
+		}
+	})
 	r.hears.Store(r.engine)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

@@ -37,3 +37,22 @@ func TestToolsSeeTheirOwnWorktreeOnly(t *testing.T) {
 		}
 	})
 }
+
+// A stop that no other process has confirmed is not called one.
+func TestACancelThatTheOtherProcessDoesNotConfirmSaysSo(t *testing.T) {
+	play(t, 2, after(time.Hour/2), func(t *testing.T, r *rig) {
+		id := r.launch("x")
+		r.sleep(2 * time.Second)
+		r.kill() // its sidecar hangs, or is about to be started again
+		r.start("host-2")
+		got, err := r.tools()("cancel_task", `{"taskId":"`+string(id)+`"}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(got.Output, "not confirmed") {
+			t.Errorf("the model reads %q", got.Output)
+		}
+		r.owners.set("host-1", false)
+		r.host.Close()
+	})
+}
