@@ -115,7 +115,7 @@ func Add(doc *Document, place Place, entries ...Entry) ([]byte, error) {
 		content := a.write(s)
 		grown, err := Parse([]byte(content))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("todo: the file with what is new in it: %w", err)
 		}
 		if a.holds(s, grown) {
 			return []byte(content), nil

@@ -1,6 +1,7 @@
 package todo
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -165,13 +166,14 @@ func (f *File) try(at *target, fresh bool) (*Document, stamp, error) {
 	if seen.info, err = file.Stat(); err != nil {
 		return nil, stamp{}, err
 	}
-	content, err := io.ReadAll(io.LimitReader(file, MaxSize+1))
-	if err != nil {
+	var content bytes.Buffer // with room for all of it and for seeing that there is no more
+	content.Grow(int(min(seen.info.Size(), MaxSize)) + bytes.MinRead)
+	if _, err := content.ReadFrom(io.LimitReader(file, MaxSize+1)); err != nil {
 		return nil, stamp{}, err
 	}
 	doc := f.cached
-	if doc == nil || doc.text != string(content) {
-		if doc, err = Parse(content); err != nil {
+	if doc == nil || doc.text != string(content.Bytes()) {
+		if doc, err = Parse(content.Bytes()); err != nil {
 			return nil, stamp{}, err
 		}
 	}

@@ -221,7 +221,7 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// big is a plan of so many lines, 57.8 bytes each.
+// big is a plan of so many lines, 58 bytes each.
 func big(lines int) string {
 	var b strings.Builder
 	for i := range lines {
@@ -233,15 +233,4 @@ func big(lines int) string {
 		}
 	}
 	return b.String()
-}
-
-func BenchmarkParse(b *testing.B) {
-	in := []byte(big(10_000))
-	b.SetBytes(int64(len(in)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := Parse(in); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
