@@ -3,6 +3,7 @@ package todo
 import (
 	"iter"
 	"strings"
+	"sync/atomic"
 )
 
 // Document is a todo file as it was read. It does not change after Parse and
@@ -20,6 +21,9 @@ type Document struct {
 
 	text string
 	all  []*Item
+	// grown is what Add last made of the document, which it had to read to be
+	// sure of it; Edit takes it instead of reading it once more.
+	grown atomic.Pointer[Document]
 }
 
 // Version names a content: the SHA-256 in hexadecimal, or nothing where there

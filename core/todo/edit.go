@@ -118,6 +118,7 @@ func Add(doc *Document, place Place, entries ...Entry) ([]byte, error) {
 			return nil, fmt.Errorf("todo: the file with what is new in it: %w", err)
 		}
 		if a.holds(s, grown) {
+			doc.grown.Store(grown)
 			return []byte(content), nil
 		}
 	}

@@ -141,8 +141,11 @@ func (f *File) attempt(at *target, e Edit, change func(*Document) ([]byte, error
 	if string(content) == before.text {
 		return before, before, nil
 	}
-	if after, err = Parse(content); err != nil {
-		return nil, nil, fmt.Errorf("editing %s: what it would become cannot be read back: %w", Path, err)
+	after = before.grown.Swap(nil)
+	if after == nil || after.text != string(content) {
+		if after, err = Parse(content); err != nil {
+			return nil, nil, fmt.Errorf("editing %s: what it would become cannot be read back: %w", Path, err)
+		}
 	}
 	if err := f.replace(at, seen, before, after); err != nil {
 		if errors.Is(err, errMoved) {
