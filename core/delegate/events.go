@@ -147,6 +147,11 @@ func (e *Engine) look(ctx context.Context, directory string) {
 	statuses, err := e.host.Statuses(ctx, directory)
 	if err != nil {
 		e.log.Debug().Err(err).Str("directory", directory).Msg("session status not readable")
+	}
+	for _, r := range e.within(directory) {
+		e.answers(err == nil, r)
+	}
+	if err != nil {
 		return
 	}
 	e.mu.Lock()
@@ -171,6 +176,18 @@ func (e *Engine) look(ctx context.Context, directory string) {
 			e.nudgeLocked(p)
 		}
 	}
+}
+
+// within returns the runs of a directory that have a session.
+func (e *Engine) within(directory string) (runs []*run) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range e.bySession {
+		if r.directory == directory {
+			runs = append(runs, r)
+		}
+	}
+	return runs
 }
 
 // obey ends the tasks that somebody outside of this process wants to end.

@@ -170,14 +170,15 @@ func (e *Engine) widowed(ctx context.Context, session string) bool {
 	return err == nil && len(page.Tasks) == 1 && page.Tasks[0].State.Terminal()
 }
 
-// reopened waits a moment for OpenCode to open a directory again that an earlier
-// sidecar has served.
+// reopened waits a moment for OpenCode to open a directory again that it has
+// closed, or that an earlier sidecar has served.
 func (e *Engine) reopened(ctx context.Context, directory string) bool {
 	over := time.NewTimer(sweepWindow)
 	defer over.Stop()
 	for {
 		e.mu.Lock()
-		_, open := e.places[directory]
+		place, known := e.places[directory]
+		open := known && !place.closed
 		next := e.opening
 		e.mu.Unlock()
 		if open {

@@ -65,6 +65,7 @@ type run struct {
 	refusal   string             // that nobody gave one
 	shown     bool               // its turn was seen to run
 	closed    bool               // its workspace was closed while it ran
+	deaf      bool               // OpenCode did not answer when it was last asked about it
 	steering  int                // messages to it that are under way
 	blocked   int                // tool calls in which it waits for tasks of its own
 	suspended bool               // it gave its slot back meanwhile

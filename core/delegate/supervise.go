@@ -46,7 +46,6 @@ type watchman struct {
 	delay   time.Duration // to the next look of our own
 	size    int           // of what it has written
 	nudged  bool          // it was reminded of its prompt
-	deaf    bool          // OpenCode did not answer when it was last asked
 	credit  time.Duration // by how much the run deadline was put off
 }
 
@@ -130,12 +129,11 @@ func (w *watchman) look(ctx context.Context, silent bool) (outcome, time.Duratio
 		return outcome{state: task.Cancelled, reason: "its session was deleted", stop: true}, 0
 	}
 	if err != nil { // a lost answer is no answer: ask again
-		w.deaf = true
+		w.answers(false, w.run)
 		return outcome{}, w.slower()
 	}
-	if w.deaf { // OpenCode may have been stopped, and its turns with it
-		w.deaf, silent = false, false
-		w.run.touch()
+	if w.answers(true, w.run) {
+		silent = false
 	}
 	w.account(w.run, messages, w.task.MessageID)
 	v := judge(messages, w.task.MessageID)
@@ -227,6 +225,19 @@ func (w *watchman) nudge(ctx context.Context) {
 	if err != nil {
 		w.log.Warn().Err(err).Str("task", string(t.ID)).Msg("it could not be reminded")
 	}
+}
+
+// answers notes whether OpenCode has answered a question about a run. After a
+// while in which it did not, which answers reports, its silence counts anew: it may
+// have been stopped, and its turns with it.
+func (e *Engine) answers(does bool, r *run) (again bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	again = does && r.deaf
+	if r.deaf = !does; again {
+		r.touch()
+	}
+	return again
 }
 
 // slower returns the delay to the next look, and doubles it.
