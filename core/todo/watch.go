@@ -115,6 +115,9 @@ func (w *Watcher) Start() {
 	r := &watch{Watcher: w}
 	r.arm()
 	doc, _, err := w.file.look()
+	for i := range r.news { // of the watch, which came first so that nothing is missed
+		r.news[i].Document = doc
+	}
 	if warning := warningOf(doc, err); warning != nil {
 		r.news = append(r.news, Update{Document: doc, Warning: warning})
 	}

@@ -450,7 +450,7 @@ func TestWatchLimits(t *testing.T) {
 			}
 			w.watcher.Start()
 			u := w.next()
-			if e, ok := errors.AsType[*WatchLimitError](u.Warning); !ok || !errors.Is(e, limit) || !strings.Contains(e.Error(), "fs.inotify.max_user_watches") {
+			if e, ok := errors.AsType[*WatchLimitError](u.Warning); !ok || !errors.Is(e, limit) || !strings.Contains(e.Error(), "fs.inotify.max_user_watches") || u.Document.text != "- [ ] a\n" {
 				t.Errorf("%+v", u)
 			}
 			w.replace("- [x] a\n")
