@@ -126,6 +126,7 @@ func (r *rig) start(owner string) {
 	engine := r.engine
 	go func() { engine.Run(ctx); close(ended) }()
 	r.cancel = func() { cancel(); <-ended }
+	synctest.Wait() // what it does first is done: a test may put another store under it
 }
 
 // stop ends the engine in order.
