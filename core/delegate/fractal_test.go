@@ -92,6 +92,32 @@ func TestABlockedTaskTakesNoSlot(t *testing.T) {
 	}
 }
 
+// A person works in its session meanwhile: what it is told can wait for the end of
+// that turn, and others need the slot now.
+func TestATaskWhoseSessionIsBusyTakesNoSlotToBeTold(t *testing.T) {
+	play(t, 1, nil, func(t *testing.T, r *rig) {
+		r.delegates("5 one", "10 two")
+		id := r.outer()
+		r.sleep(2 * time.Second)
+		session := r.get(id).Session
+		if err := r.host.Prompt(t.Context(), dir, host.Prompt{Session: session, MessageID: "msg_person", Text: "300 typed by a person"}); err != nil {
+			t.Fatal(err)
+		}
+		r.sleep(10 * time.Second) // one has ended, two has the slot for three more
+		start := time.Now()
+		r.want(r.wait(r.launch("1 later")), task.Completed, "later")
+		if took := time.Since(start); took > 6*time.Second {
+			t.Errorf("it waited for %s: a busy session had the slot", took)
+		}
+		r.want(r.wait(id), task.Completed, "ended")
+		for _, own := range r.tasksOf(session) {
+			if !own.Told {
+				t.Errorf("it was not told of %q", own.Prompt)
+			}
+		}
+	})
+}
+
 func TestAMessageAndAWakeNeedOneSlot(t *testing.T) {
 	play(t, 1, nil, func(t *testing.T, r *rig) {
 		r.delegates("5 one", "10 two")

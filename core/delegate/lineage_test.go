@@ -79,14 +79,18 @@ func TestASubagentDelegatesOnlyWhileItWaits(t *testing.T) {
 
 func TestARefusedSubagentLeavesNothingBehind(t *testing.T) {
 	play(t, 5, seconds, func(t *testing.T, r *rig) {
-		r.configure(func(s *Settings) { s.MaxTree = 1 })
+		r.configure(func(s *Settings) { s.MaxTree, s.MaxOpen = 1, 1 })
 		sub := r.session(r.main)
 		for range 3 {
 			if _, err := r.engine.Launch(t.Context(), r.below(sub, "1 background")); !errors.Is(err, ErrRefused) {
 				t.Errorf("in the background: %v, want ErrRefused", err)
 			}
 		}
-		r.want(r.wait(r.launch("1 main")), task.Completed, "answer") // though one at a time fits into the tree
+		// One at a time fits into the tree, and one below each session.
+		r.want(r.wait(r.launch("1 main")), task.Completed, "answer")
+		if _, err := r.engine.Delegate(t.Context(), r.below(sub, "1 sync")); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

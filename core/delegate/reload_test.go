@@ -77,7 +77,7 @@ func (s shut) Agents(ctx context.Context, d string) ([]host.Agent, error) {
 
 // A slot gets free while OpenCode reloads the directory of those that wait for it.
 func TestAReloadLosesNoTaskThatWaits(t *testing.T) {
-	for name, where := range map[string]string{"of its own directory": dir} {
+	for name, where := range map[string]string{"of its own directory": dir, "of another one": away} {
 		t.Run(name, func(t *testing.T) {
 			play(t, 1, seconds, func(t *testing.T, r *rig) {
 				s := newShut(r.host)
@@ -101,6 +101,11 @@ func TestAReloadLosesNoTaskThatWaits(t *testing.T) {
 				r.engine.WorkspaceClosed(where)
 				s.close(where)
 				r.sleep(3 * time.Second)
+				for _, id := range waiting {
+					if got := r.get(id); got.State != task.Pending {
+						t.Errorf("%s is %s: its time runs while OpenCode reloads", id, got.State)
+					}
+				}
 				s.open()
 				r.engine.WorkspaceOpened(t.Context(), where, dir, r.engine.config(dir))
 				if got := r.wait(runs); where == dir {
@@ -114,6 +119,33 @@ func TestAReloadLosesNoTaskThatWaits(t *testing.T) {
 					if n := len(r.host.History(got.Session)); n != 2 {
 						t.Errorf("%s: %d messages in its session, want its prompt and the answer", id, n)
 					}
+				}
+			})
+		})
+	}
+}
+
+// It is closed in the very moment in which a session is created.
+func TestADirectoryThatIsClosedUnderATaskIsWaitedFor(t *testing.T) {
+	for _, call := range []string{"Agents", "Session", "CreateSession"} {
+		t.Run(call, func(t *testing.T) {
+			play(t, 1, seconds, func(t *testing.T, r *rig) {
+				first, second := r.launch("60 first"), r.launch("5 second")
+				r.sleep(59 * time.Second) // what was known of agents and rules is old
+				closes := times(1)
+				r.host.Fault(func(_ context.Context, c string) error {
+					if c != call || !closes() {
+						return nil
+					}
+					r.engine.WorkspaceClosed(dir)
+					time.AfterFunc(3*time.Second, func() { r.configure(func(*Settings) {}) })
+					return host.ErrWorkspaceClosed
+				})
+				r.want(r.wait(first), task.Completed, "first")
+				got := r.wait(second)
+				r.want(got, task.Completed, "second")
+				if took := got.Ended.Sub(got.Started); took < 8*time.Second {
+					t.Errorf("it took %s: nothing was closed", took)
 				}
 			})
 		})

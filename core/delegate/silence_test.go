@@ -14,7 +14,7 @@ import (
 // A person can stop OpenCode for a while (Ctrl-Z), or the machine is too slow for
 // it: what it does not say is no silence of a task's.
 func TestAnOpenCodeThatIsStoppedCostsNoTask(t *testing.T) {
-	for name, minutes := range map[string]int{"longer than a silence": 20} {
+	for name, minutes := range map[string]int{"longer than a lease": 12, "longer than a silence": 20} {
 		t.Run(name, func(t *testing.T) {
 			play(t, 2, after(time.Duration(minutes+10)*time.Minute), func(t *testing.T, r *rig) {
 				id := r.launch("x")
