@@ -22,6 +22,13 @@ type script struct {
 	tries []fake.Reply
 	end   task.State
 	early bool // OpenCode calls it idle before the turn has begun
+	// fractal scripts delegate in their first try: in the background, synchronously,
+	// or both. told is how the model answers when it is told of those tasks, and
+	// further, that it delegates once more then.
+	fractal    bool
+	back, sync bool
+	told       []fake.Reply
+	further    bool
 }
 
 var (
@@ -46,10 +53,36 @@ var scripts = map[string]script{
 	"silent":    {tries: []fake.Reply{{Silent: true, After: time.Second}}, end: task.Interrupted},
 	"hang":      {tries: []fake.Reply{{Hang: true}}, end: task.Timeout},
 	"tool hang": {tries: []fake.Reply{{Hang: true, Calls: []host.ToolCall{{Tool: "read", Input: `{"a":1}`}, {Tool: "bash", Input: `{"b":1}`}}}}, end: task.Timeout},
+
+	"spreads":        {tries: []fake.Reply{progress}, end: task.Completed, fractal: true, back: true},
+	"asks":           {tries: []fake.Reply{progress}, end: task.Completed, fractal: true, sync: true},
+	"does both":      {tries: []fake.Reply{progress}, end: task.Completed, fractal: true, back: true, sync: true},
+	"goes on":        {tries: []fake.Reply{{Text: "progress", After: 40 * time.Second}}, end: task.Completed, fractal: true, back: true},
+	"spreads twice":  {tries: []fake.Reply{progress}, end: task.Completed, fractal: true, back: true, further: true},
+	"asks later":     {tries: []fake.Reply{progress}, end: task.Completed, fractal: true, back: true, sync: true, further: true},
+	"gives up":       {tries: []fake.Reply{{Error: badRequest, After: 5 * time.Second}}, end: task.Failed, fractal: true, back: true},
+	"stumbles":       {tries: []fake.Reply{{Error: tooBusy, After: 5 * time.Second}, progress}, end: task.Completed, fractal: true, back: true, sync: true},
+	"never ends":     {tries: []fake.Reply{{Hang: true}}, end: task.Timeout, fractal: true, back: true},
+	"told in vain":   {tries: []fake.Reply{progress}, told: []fake.Reply{{Hang: true}}, end: task.Timeout, fractal: true, back: true},
+	"told to death":  {tries: []fake.Reply{progress}, told: []fake.Reply{{Error: badRequest, After: time.Second}}, end: task.Failed, fractal: true, back: true},
+	"told too early": {tries: []fake.Reply{progress}, told: []fake.Reply{{Error: tooBusy, After: time.Second}, progress}, end: task.Completed, fractal: true, back: true},
+	"told nothing":   {tries: []fake.Reply{progress}, told: []fake.Reply{{After: time.Second}}, end: task.Failed, fractal: true, back: true},
 }
+
+// A task that delegates says how far it is: see model.standing.
+var progress = fake.Reply{Text: "progress", After: time.Second}
 
 // order is the names of the scripts; the first ones are the most likely.
 var order = []string{"ok", "ok", "slow", "slow", "tool", "early", "empty", "length", "fatal", "auth", "recovers", "never", "silent", "hang", "tool hang"}
+
+// fractalOrder is the same of those that delegate, innerOrder of what they delegate.
+var (
+	fractalOrder = []string{
+		"spreads", "spreads", "asks", "asks", "does both", "does both", "goes on", "spreads twice", "spreads twice", "asks later",
+		"gives up", "stumbles", "never ends", "told in vain", "told to death", "told too early", "told nothing",
+	}
+	innerOrder = append([]string{"spreads", "asks", "does both", "spreads twice", "ok", "ok", "slow"}, order...)
+)
 
 // dice is a source of chance that all goroutines of a schedule share.
 type dice struct {
@@ -78,6 +111,15 @@ type model struct {
 	script map[string]string // by session, that of the newest prompt of a task
 	tries  map[string]int    // of it
 	given  int               // answers
+
+	// Of sessions that delegate.
+	read     func(session string) []host.Message
+	expected map[string]map[task.ID]bool // the tasks of whose end it is to be told, since that prompt
+	heard    map[string]int              // how often it was told, since that prompt
+}
+
+func newModel(seed uint64) *model {
+	return &model{dice: newDice(seed), script: map[string]string{}, tries: map[string]int{}, expected: map[string]map[task.ID]bool{}, heard: map[string]int{}}
 }
 
 // answer implements fake.OpenCode's Answer.
@@ -93,21 +135,113 @@ func (m *model) answer(p host.Prompt, s host.Session) fake.Reply {
 	case s.Parent == "":
 		return fake.Reply{Text: "well", After: m.dice.within(20 * time.Second)}
 	case ours:
-		m.script[s.ID], m.tries[s.ID] = name, 0
+		m.script[s.ID], m.tries[s.ID], m.heard[s.ID] = name, 0, 0
+		delete(m.expected, s.ID)
 	case strings.HasPrefix(p.Text, "The last turn ended in an error"), strings.HasPrefix(p.Text, "The message above has no answer"):
+	case p.Synthetic && scripts[m.script[s.ID]].fractal:
+		return m.told(p, s.ID)
 	default: // a person, or a further message to the task
 		return fake.Reply{Text: text, After: m.dice.within(5 * time.Second)}
 	}
-	script := scripts[m.script[s.ID]]
-	reply := script.tries[min(m.tries[s.ID], len(script.tries)-1)]
+	script, try := scripts[m.script[s.ID]], m.tries[s.ID]
+	reply := script.tries[min(try, len(script.tries)-1)]
 	m.tries[s.ID]++
+	if script.fractal && try == 0 {
+		reply.Calls = []host.ToolCall{m.delegation(script.back && !script.further || !script.sync, script.sync && !script.further)}
+	}
 	if reply.Text == "ok" {
 		reply.Text = text
 	}
 	if script.early {
 		m.emit(host.Event{Type: host.EventSessionIdle, Session: s.ID})
 	}
-	return reply
+	return m.standing(s.ID, reply)
+}
+
+// told answers what is said to a task that delegates, mostly how its own tasks ended.
+func (m *model) told(p host.Prompt, session string) fake.Reply {
+	script, reply := scripts[m.script[session]], progress
+	if outcomes.MatchString(p.Text) {
+		if n := len(script.told); n > 0 {
+			reply = script.told[min(m.heard[session], n-1)]
+		}
+		if script.further && m.heard[session] == 0 {
+			reply.Calls = []host.ToolCall{m.delegation(!script.sync, script.sync)}
+		}
+		m.heard[session]++
+	}
+	return m.standing(session, reply)
+}
+
+// standing has a reply say whether the task is at its end: it is if it knows of
+// the ends of all that it has delegated.
+func (m *model) standing(session string, r fake.Reply) fake.Reply {
+	if r.Text != "progress" {
+		return r
+	}
+	word := "final"
+	if len(r.Calls) > 0 && strings.Contains(r.Calls[0].Input, inBackground) {
+		word = "waiting"
+	}
+	if m.unawareLocked(session) {
+		word = "waiting"
+	}
+	r.Text = fmt.Sprintf("%s %d", word, m.given)
+	return r
+}
+
+// unaware reports whether a session was not told of a task of its own.
+func (m *model) unaware(session string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.unawareLocked(session)
+}
+
+func (m *model) unawareLocked(session string) bool {
+	known := map[string]bool{}
+	for end := range told(m.read(session)) {
+		id, _, _ := strings.Cut(end, "/")
+		known[id] = true
+	}
+	for id := range m.expected[session] {
+		if !known[string(id)] {
+			return true
+		}
+	}
+	return false
+}
+
+// expect notes that a session is to be told of a task's end.
+func (m *model) expect(session string, id task.ID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.expected[session] == nil {
+		m.expected[session] = map[task.ID]bool{}
+	}
+	m.expected[session][id] = true
+}
+
+// expects reports whether a session was to be told of any task's end.
+func (m *model) expects(session string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.expected[session]) > 0
+}
+
+const inBackground, inCall = "background", "call"
+
+// delegation is a step of tool calls that delegate, which schedule.delegate makes:
+// one a line, of a kind and a script.
+func (m *model) delegation(back, sync bool) host.ToolCall {
+	var lines []string
+	for n := 1 + m.dice.below(3); n > 0; n-- {
+		kind := inBackground
+		if sync && (!back || m.dice.one(2)) {
+			kind = inCall
+		}
+		lines = append(lines, kind+" "+innerOrder[m.dice.below(len(innerOrder))])
+	}
+	return host.ToolCall{Tool: nameDelegate, Input: strings.Join(lines, "\n")}
 }
 
 // proofs are the texts that may be the result of the attempt whose prompt is
@@ -165,7 +299,8 @@ func told(history []host.Message) map[string]int {
 // whoever asks for it.
 type judgeStore struct {
 	task.Store
-	fail func(format string, args ...any)
+	fail  func(format string, args ...any)
+	check func(now task.Task) // may be nil; of those that complete
 }
 
 func (s judgeStore) Update(ctx context.Context, id task.ID, at task.Fence, change func(*task.Task)) (task.Task, error) {
@@ -178,6 +313,9 @@ func (s judgeStore) Update(ctx context.Context, id task.ID, at task.Fence, chang
 	if err == nil {
 		if wrong := unlawful(was, now); wrong != "" {
 			s.fail("%s: an update %s\nwas %+v\nnow %+v", id, wrong, was, now)
+		}
+		if s.check != nil && now.State == task.Completed && was.State != now.State {
+			s.check(now)
 		}
 	}
 	return got, err

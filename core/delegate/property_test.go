@@ -26,7 +26,7 @@ func TestAnySchedule(t *testing.T) {
 	t.Logf("the seed of this run is %d", fresh)
 	for _, seed := range []uint64{1, 2, 3, 4, 5, 6, 7, 8, fresh} {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
-			m := &model{dice: newDice(seed), script: map[string]string{}, tries: map[string]int{}}
+			m := newModel(seed)
 			play(t, 3, m.answer, func(t *testing.T, r *rig) {
 				newSchedule(r, m, newDice(seed+1), seed%2 == 0).run(80)
 			})
@@ -61,6 +61,7 @@ type schedule struct {
 	gone    map[string]bool // sessions that were deleted
 	visited map[string]bool // child sessions that a person has spoken in
 	highest int             // limit that was ever in force
+	calls   *calls          // of tasks that delegate; nil if none does
 }
 
 func newSchedule(r *rig, m *model, d *dice, faults bool) *schedule {
@@ -84,8 +85,12 @@ func newSchedule(r *rig, m *model, d *dice, faults bool) *schedule {
 		}
 	}
 	m.emit = func(ev host.Event) { r.host.Emit(dir, ev) }
+	m.read = func(session string) []host.Message {
+		messages, _ := r.host.Messages(r.Context(), dir, session, 10_000) // none of a deleted one
+		return messages
+	}
 	// From now on it writes before a judge.
-	r.life.Store = judgeStore{r.store, s.Errorf}
+	r.life.Store = judgeStore{Store: r.store, fail: s.Errorf}
 	r.store = r.life.Store
 	s.parent, s.crash = context.WithCancel(r.Context())
 	return s
@@ -110,10 +115,10 @@ func (s *schedule) run(n int) {
 // settle lets people go on in sessions that they have stopped, and waits until
 // there is nothing left to do.
 func (s *schedule) settle() {
-	for range 5 * 60 {
+	for range s.patience() {
 		s.sleep(time.Minute)
 		for _, id := range s.live() {
-			if s.isHeld(id) {
+			if s.isHeld(id) || s.bereaved(id) {
 				s.speak(id)
 			}
 		}
@@ -121,7 +126,7 @@ func (s *schedule) settle() {
 		if err != nil {
 			s.Fatal(err)
 		}
-		open := slices.ContainsFunc(page.Tasks, func(t task.Task) bool { return !t.State.Terminal() || !t.Told && !s.isGone(t.Parent) })
+		open := slices.ContainsFunc(page.Tasks, func(t task.Task) bool { return !t.State.Terminal() || !t.Told && s.hears(t) })
 		if !open {
 			s.sleep(time.Minute)
 			return
@@ -189,6 +194,9 @@ func (s *schedule) happen() {
 		}
 	case n < 95:
 		n := 1 + s.dice.below(5)
+		if s.calls != nil {
+			n = 1 + s.dice.below(3)
+		}
 		s.mu.Lock()
 		s.highest = max(s.highest, n)
 		s.mu.Unlock()
@@ -216,6 +224,8 @@ func (s *schedule) spec() Spec {
 	}
 	if spec.Group != "" && s.dice.one(2) {
 		spec.Mode = task.Race
+	} else if s.calls != nil && !s.dice.one(3) {
+		spec.Mode, spec.Prompt = task.Fractal, "play "+fractalOrder[s.dice.below(len(fractalOrder))]
 	}
 	return spec
 }
@@ -264,11 +274,16 @@ func (s *schedule) wait(engine *Engine, spec Spec) {
 }
 
 func (s *schedule) resume(engine *Engine, was task.Task) {
-	if s.isGone(was.Parent) {
+	if s.isGone(was.Parent) || hastyResumption && was.Mode == task.Fractal && was.State != task.Completed {
 		return
 	}
 	spec := s.spec()
-	spec.Parent, spec.Mode = was.Parent, task.Normal
+	if spec.Parent = was.Parent; spec.Mode == task.Race || was.Mode != task.Fractal {
+		spec.Mode = task.Normal
+	}
+	if !s.isMain(was.Parent) {
+		spec.Wake = was.Wake // as its session expects it
+	}
 	s.ops.Go(func() {
 		if t, err := engine.Resume(s.Context(), string(was.ID), spec); err == nil {
 			s.know(t.ID, spec)
@@ -349,6 +364,7 @@ func (s *schedule) escape() {
 	}
 	s.stopTasks(func(t task.Task) bool { return t.Session == id })
 	s.host.Interrupt(id)
+	s.cut(id)
 }
 
 // stopTasks notes that tasks may end as cancelled.
@@ -365,6 +381,12 @@ func (s *schedule) stopTasks(which func(task.Task) bool) {
 }
 
 func (s *schedule) delete(session string) {
+	s.lose(session)
+	s.host.Delete(session)
+}
+
+// lose notes that a session and all below it are deleted.
+func (s *schedule) lose(session string) {
 	s.mu.Lock()
 	s.gone[session] = true
 	s.mu.Unlock()
@@ -372,23 +394,22 @@ func (s *schedule) delete(session string) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.mu.Lock()
 	for _, c := range children {
-		s.gone[c.ID] = true
+		s.lose(c.ID)
 	}
-	s.mu.Unlock()
-	s.host.Delete(session)
 }
 
 // die kills the sidecar, and starts another one.
 func (s *schedule) die() {
 	s.crash() // who waited for a task has an error now
 	s.kill()
+	owner := s.bereave()
 	s.ops.Wait()
 	time.Sleep(s.dice.within(20 * time.Second))
 	synctest.Wait()
 	s.parent, s.crash = context.WithCancel(s.Context())
-	s.start("host-1")
+	s.start(owner)
+	s.hasten()
 }
 
 // watched is the way of the engine to OpenCode: slow, with faults if there are to
@@ -438,7 +459,11 @@ func (w watched) Abort(ctx context.Context, d, id string) error {
 	if err := w.pass(ctx); err != nil {
 		return err
 	}
-	return w.OpenCode.Abort(ctx, d, id)
+	err := w.OpenCode.Abort(ctx, d, id)
+	if err == nil {
+		w.s.cut(id)
+	}
+	return err
 }
 
 func (w watched) Prompt(ctx context.Context, d string, p host.Prompt) error {
@@ -451,6 +476,7 @@ func (w watched) Prompt(ctx context.Context, d string, p host.Prompt) error {
 	if err := w.OpenCode.Prompt(ctx, d, p); err != nil {
 		return err
 	}
+	w.s.checkTurn(p)
 	w.s.census()
 	return w.pass(context.WithoutCancel(ctx)) // it has arrived, whatever we say now
 }
@@ -465,7 +491,7 @@ func (s *schedule) census() {
 	defer s.mu.Unlock()
 	busy := map[string]int{}
 	for id := range statuses {
-		if s.isMain(id) || s.gone[id] || s.visited[id] {
+		if s.isMain(id) || s.gone[id] || s.visited[id] || s.calls.has(id) {
 			continue
 		}
 		if session, err := s.host.Session(context.Background(), dir, id); err == nil {
@@ -495,22 +521,25 @@ func (s *schedule) judge() {
 		}
 	}
 	known := map[string]map[string]int{}
-	for _, id := range s.live() {
-		known[id] = told(s.host.History(id))
+	for _, t := range page.Tasks {
+		if !s.isGone(t.Parent) && known[t.Parent] == nil {
+			known[t.Parent] = told(s.host.History(t.Parent))
+		}
 	}
 	for _, t := range page.Tasks {
-		s.judgeEnd(t)
+		s.judgeEnd(t, stored)
 		s.judgeSession(t)
 		if !s.isGone(t.Parent) {
 			s.judgeNews(t, known[t.Parent])
 		}
 	}
+	s.judgeFractal(page.Tasks, known)
 	s.judgeMemory()
 	s.Logf("%d tasks: %v", len(page.Tasks), page.Totals)
 }
 
 // judgeEnd looks at how a task ended.
-func (s *schedule) judgeEnd(t task.Task) {
+func (s *schedule) judgeEnd(t task.Task, all map[task.ID]task.Task) {
 	f := s.fates[t.ID]
 	if f == nil {
 		f = &fate{stopped: true}
@@ -529,6 +558,7 @@ func (s *schedule) judgeEnd(t task.Task) {
 	if s.faults || s.isGone(t.Parent) {
 		allowed = append(allowed, task.Failed)
 	}
+	allowed = append(allowed, s.fractalEnds(t, all)...)
 	if !slices.Contains(allowed, t.State) {
 		s.Errorf("%s plays %q and is %s (%s), want one of %q; %+v\n%+v", t.ID, name, t.State, t.Error, allowed, f, t)
 	}
@@ -582,11 +612,11 @@ func (s *schedule) judgeNews(t task.Task, known map[string]int) {
 			s.Errorf("%s attempt %d was told %d times", t.ID, attempt, n)
 		case last && n > 0 && t.Wake == task.WakeNone:
 			s.Errorf("%s was told, but nobody wants to be", t.ID)
-		case last && n == 0 && t.Background && t.Wake != task.WakeNone:
+		case last && n == 0 && t.Background && t.Wake != task.WakeNone && s.isMain(t.Parent):
 			s.Errorf("%s was not told: %+v", t.ID, t)
 		}
 	}
-	if !t.Told {
+	if !t.Told && s.hears(t) {
 		s.Errorf("%s does not count as told", t.ID)
 	}
 }
