@@ -33,6 +33,10 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 	if !r.shown {
 		settle = settleLimit
 	}
+	var sending chan struct{}
+	if own := e.parents[session]; own != nil {
+		sending = own.sending
+	}
 	looking, done := context.WithCancel(ctx)
 	defer done()
 	r.rush = done
@@ -42,6 +46,14 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 	}
 	if !out.until.IsZero() {
 		defer time.AfterFunc(time.Until(out.until), done).Stop()
+	}
+	if sending != nil { // it would start another turn
+		out.stop = true
+		select {
+		case <-sending:
+		case <-looking.Done():
+		case <-time.After(promptLimit):
+		}
 	}
 	reachable := session != "" && !e.bereft()
 	if out.stop && reachable {

@@ -26,8 +26,9 @@ type parent struct {
 	serving bool // a goroutine serves it
 	again   bool // and has more to do
 
-	sent   []string // ids of our newest messages in it
-	missed int      // tries in a row that OpenCode did not store
+	sending chan struct{} // closed when the message of ours that is under way has arrived, or will not
+	sent    []string      // ids of our newest messages in it
+	missed  int           // tries in a row that OpenCode did not store
 
 	// depth is 0 for a session that a person opened; agent and model are those of
 	// the message that asked last.

@@ -267,7 +267,7 @@ func (e *Engine) engaged(r *run, state task.State) time.Duration {
 	e.mu.Lock()
 	p := e.parents[r.session]
 	switch {
-	case r.steering > 0:
+	case r.steering > 0, p != nil && p.sending != nil:
 		e.mu.Unlock()
 		return firstLook
 	case state != task.Completed || p == nil || !p.held.IsZero() || p.deleted,

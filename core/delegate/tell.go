@@ -23,9 +23,8 @@ func (e *Engine) wake(ctx context.Context, p *parent) {
 	held, asleep := !p.held.IsZero(), e.bySession[p.session]
 	late := time.Since(since) > e.configLocked(p.directory).Deferral
 	needy := asleep != nil && asleep.suspended
-	// A task between two attempts is told when its next one comes to rest; one that
-	// waits in a call has no use for the slot that its own tasks may need.
-	unfit := asleep != nil && (asleep.cancel == nil || asleep.blocked > 0)
+	// One that waits in a call has no use for the slot that its own tasks may need.
+	unfit := e.unfitLocked(p) || asleep != nil && asleep.blocked > 0
 	e.mu.Unlock()
 	if len(ids) == 0 || held || unfit {
 		return
@@ -55,6 +54,14 @@ func (e *Engine) wake(ctx context.Context, p *parent) {
 		return
 	}
 	e.tell(ctx, p, ids, messages, unread, false)
+}
+
+// unfitLocked reports whether a session is that of a task which must not be told of
+// its own tasks now: it is ending or, between two attempts, is told when the next
+// one comes to rest.
+func (e *Engine) unfitLocked(p *parent) bool {
+	r := e.bySession[p.session]
+	return r != nil && (r.cancel == nil || r.decided || r.finishing)
 }
 
 // recent is how many messages of a parent are read to find one of ours.
@@ -97,11 +104,20 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 		prompt.Agent, prompt.Model = lastSpeaker(messages)
 	}
 	p.remember(id)
-	unwanted := !noReply && (!p.held.IsZero() || p.deleted || e.stopped) // since we first looked
-	e.mu.Unlock()
+	unwanted := !noReply && (!p.held.IsZero() || p.deleted || e.stopped) || e.unfitLocked(p) // since we first looked
 	if unwanted {
+		e.mu.Unlock()
 		return
 	}
+	sending := make(chan struct{})
+	p.sending = sending
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		p.sending = nil
+		e.mu.Unlock()
+		close(sending)
+	}()
 	err = e.host.Prompt(ctx, p.directory, prompt)
 	// Accepted is not stored: a prompt with an agent that is gone is swallowed.
 	if stored, unread := e.arrives(ctx, p.directory, p.session, id); !stored {
