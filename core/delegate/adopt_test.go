@@ -73,6 +73,21 @@ func TestAHiccupWhileTheDeadAreJudgedLosesNoAnswer(t *testing.T) {
 	})
 }
 
+func TestATaskOfADeadProcessWhoseSessionWasDeletedIsJudgedAtOnce(t *testing.T) {
+	play(t, 2, seconds, func(t *testing.T, r *rig) {
+		id := r.launch("10 x")
+		r.sleep(2 * time.Second)
+		session := r.get(id).Session
+		r.kill()
+		r.host.Delete(session)
+		r.owners.set("host-1", false)
+		r.host.Close()
+		r.start("host-2")
+		r.sleep(time.Second)
+		r.want(r.get(id), task.Interrupted, "OpenCode process ended")
+	})
+}
+
 // Nor is it looked at for ever: later whoever asks for the task has it judged.
 func TestASessionThatStaysUnreadableIsLeftToWhoAsks(t *testing.T) {
 	play(t, 2, seconds, func(t *testing.T, r *rig) {

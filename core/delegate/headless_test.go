@@ -45,13 +45,20 @@ func (d dying) Prompt(ctx context.Context, dir string, p host.Prompt) error {
 }
 
 func TestResultsThatAreInAMessageAreNotToldAgainAfterACrash(t *testing.T) {
-	for name, prompts := range map[string][]string{"nothing else is open": {"3 x"}, "another task is": {"3 x", "30 y"}} {
+	for name, c := range map[string]struct {
+		prompts []string
+		hiccups int32 // when it is looked for
+	}{
+		"nothing else is open":            {[]string{"3 x"}, 0},
+		"another task is":                 {[]string{"3 x", "30 y"}, 0},
+		"the message cannot be read once": {[]string{"3 x", "30 y"}, 1},
+	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, 10, held, func(t *testing.T, r *rig) {
 				r.engine.Headless()
 				r.host.SetBusy(r.main, true)
 				var ids []task.ID
-				for _, prompt := range prompts {
+				for _, prompt := range c.prompts {
 					ids = append(ids, r.launch(prompt))
 				}
 				r.sleep(time.Second)
@@ -63,7 +70,8 @@ func TestResultsThatAreInAMessageAreNotToldAgainAfterACrash(t *testing.T) {
 				r.start("host-1")
 				r.engine.Headless()
 				r.sleep(2 * time.Second)
-				for _, message := range []string{"msg_a2", "msg_a3"} {
+				r.host.Fault(failing("Messages", c.hiccups))
+				for _, message := range []string{"msg_a2", "msg_a3", "msg_a4"} {
 					r.turnEnds(message)
 					last := r.wakes()[len(r.wakes())-1]
 					if again := r.hold(last.ID); slices.ContainsFunc(again, func(text string) bool { return strings.Contains(text, string(ids[0])) }) {

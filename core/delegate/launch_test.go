@@ -57,6 +57,32 @@ func TestATaskWhoseAskerEndsMeanwhileDoesNotRunOn(t *testing.T) {
 	})
 }
 
+// Its session takes a while to stop.
+func TestATaskThatIsEndingLaunchesNothing(t *testing.T) {
+	play(t, 5, nil, func(t *testing.T, r *rig) {
+		r.host.IgnoreAbort = true
+		r.acts(func(string) fake.Reply { return fake.Reply{Hang: true} })
+		outer := r.outer()
+		r.sleep(time.Second)
+		session := r.get(outer).Session
+		cancelled := make(chan error, 1)
+		go func() {
+			_, err := r.engine.Cancel(context.Background(), outer, "enough")
+			cancelled <- err
+		}()
+		r.sleep(time.Second)
+		if _, err := r.engine.Launch(t.Context(), r.below(session, "1 inner")); !errors.Is(err, ErrRefused) {
+			t.Errorf("launched: %v", err)
+		}
+		if err := <-cancelled; err != nil {
+			t.Error(err)
+		}
+		if own := r.tasksOf(session); len(own) > 0 {
+			t.Errorf("it has %d tasks", len(own))
+		}
+	})
+}
+
 // unheard is an OpenCode whose first answer about a new session is lost.
 type unheard struct {
 	*fake.OpenCode

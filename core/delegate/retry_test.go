@@ -42,7 +42,7 @@ func TestWhatAProviderMayAskUsToWaitIsBounded(t *testing.T) {
 	}
 }
 
-// The stop of the failed turn, or the disk, takes a moment: the retry is not lost.
+// A store that is busy just when a turn has failed holds up the next attempt only.
 func TestABusyStoreDoesNotCostTheRetry(t *testing.T) {
 	for name, fault := range map[string]func(*faulty){
 		"it cannot be read": func(f *faulty) {

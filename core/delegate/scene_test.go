@@ -84,7 +84,7 @@ func (r *rig) session(parent string, rules ...host.Rule) string {
 	return s.ID
 }
 
-// denied is what the rules of a session deny, and what they say of everything else.
+// rules is what the rules of a session say, by permission.
 func (r *rig) rules(session string) map[string]string {
 	r.Helper()
 	s, err := r.host.Session(r.Context(), dir, session)
