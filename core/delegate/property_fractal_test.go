@@ -35,19 +35,29 @@ func TestAnyFractalSchedule(t *testing.T) {
 // What these schedules have found and is not mended: each of these lets one thing
 // pass, and goes with the mending.
 const (
-	// A turn may be started in the session of a task whose attempt has ended, to
-	// tell of its own tasks or by send_to_task.
-	lateTurns = true
+	// send_to_task may start a turn in the session of a task that ended while the
+	// message waited for a slot.
+	lateMessages = true
 	// After a crash a session that is at work may get its slot later than one that
 	// only waits for its own tasks.
 	looseAdoption = true
-	// A task that was stopped once does not wait for its own when it is resumed.
-	hastyResumption = true
+	// A task whose session a person has stopped does not wait for its own any more,
+	// also when it is resumed, and completes with what it said before.
+	hastyCompletion = true
 	// A launch whose caller gave up leaves an outcome that nobody is told of.
 	unheardLaunches = true
 	// The end of a long tool call may pass for the end of a long silence.
 	lateSilence = true
+	// News for a session that has been busy for long may come when it has just
+	// become idle, and start no turn.
+	idleNews = true
+	// The error event of an earlier attempt may come so late that it counts as one
+	// of the next, if that shows nothing.
+	lateErrors = true
 )
+
+// givenUp is why a task ends whose launch was cut off.
+const givenUp = "the call that asked for it was stopped"
 
 // calls are the tool calls in which tasks delegate.
 type calls struct {
@@ -104,6 +114,9 @@ func (s *schedule) hasten() {
 			c.Timeout, c.Silence, c.SyncWait = 15*time.Minute, 5*time.Minute, time.Minute
 			if lateSilence {
 				c.Silence = time.Hour
+			}
+			if idleNews {
+				c.Deferral = 6 * time.Hour
 			}
 		})
 	}
@@ -243,7 +256,7 @@ func (s *schedule) bereaved(session string) bool {
 // hears reports whether a task's end has to be told to somebody, or noted that it
 // need not be. In the session of a task whose OpenCode has died nobody speaks.
 func (s *schedule) hears(t task.Task) bool {
-	if unheardLaunches && t.Error == "the call that asked for it was stopped" {
+	if unheardLaunches && t.Error == givenUp {
 		return false
 	}
 	return !s.isGone(t.Parent) && (s.isMain(t.Parent) || !s.ownerDied(t))
@@ -260,11 +273,7 @@ func (s *schedule) patience() int {
 // checkLastWord looks at a task that completes: nothing of its own may be open, or
 // untold, then.
 func (s *schedule) checkLastWord(t task.Task) {
-	s.mu.Lock()
-	f := s.fates[t.ID]
-	pardoned := f != nil && f.stopped
-	s.mu.Unlock()
-	if t.Session == "" || pardoned || s.isGone(t.Session) {
+	if t.Session == "" || s.pardoned(t) || s.isGone(t.Session) {
 		return
 	}
 	page, err := s.store.List(context.Background(), task.Query{Parent: t.Session, Limit: 10_000})
@@ -278,6 +287,14 @@ func (s *schedule) checkLastWord(t task.Task) {
 	}
 }
 
+// pardoned reports whether a task may complete too early.
+func (s *schedule) pardoned(t task.Task) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.fates[t.ID]
+	return hastyCompletion && f != nil && f.stopped
+}
+
 // fractalEnds are the further ends that a task may have because it has delegated
 // or was delegated by another task, or because its OpenCode has died.
 func (s *schedule) fractalEnds(t task.Task, all map[task.ID]task.Task) (ends []task.State) {
@@ -288,11 +305,17 @@ func (s *schedule) fractalEnds(t task.Task, all map[task.ID]task.Task) (ends []t
 	if scripts[name].fractal && !s.model.expects(t.Session) {
 		ends = append(ends, task.Completed) // it has got nothing under way
 	}
-	if lateTurns && t.Mode == task.Fractal && scripts[name].end == task.Failed {
-		ends = append(ends, task.Completed)
+	if t.Mode == task.Fractal && scripts[name].end == task.Failed {
+		ends = append(ends, task.Completed) // news of its own gave it another turn
 	}
 	if s.ownerDied(t) {
 		ends = append(ends, task.Interrupted, task.Completed)
+	}
+	if lateErrors && name == "silent" && t.Attempt > 1 {
+		ends = append(ends, task.Failed)
+	}
+	if t.Error == givenUp {
+		ends = append(ends, task.Cancelled)
 	}
 	for _, outer := range all {
 		if outer.Session == t.Parent && slices.ContainsFunc(attempts(outer), func(a task.Attempt) bool { return !a.Ended.After(t.Ended) }) {
@@ -317,7 +340,7 @@ func (s *schedule) judgeFractal(tasks []task.Task, known map[string]map[string]i
 		if t.Session != "" {
 			outers[t.Session] = t
 		}
-		if t.State == task.Completed && strings.HasPrefix(t.Result, "waiting") && !s.isGone(t.Session) && s.waits(t, tasks, known) {
+		if t.State == task.Completed && strings.HasPrefix(t.Result, "waiting") && !s.isGone(t.Session) && !s.pardoned(t) && s.waits(t, tasks, known) {
 			s.Errorf("%s waited for its own tasks, and is completed with %q: %+v", t.ID, t.Result, s.fates[t.ID])
 		}
 		if s.calls.returned[attempt(t)] && known[t.Parent][attempt(t)] > 0 {
@@ -330,7 +353,7 @@ func (s *schedule) judgeFractal(tasks []task.Task, known map[string]map[string]i
 			continue
 		}
 		for i, a := range attempts(outer) {
-			if a.State == task.Completed && t.Created.After(a.Started) && t.Ended.Before(a.Ended) {
+			if a.State == task.Completed && !s.pardoned(outer) && t.Created.After(a.Started) && t.Ended.Before(a.Ended) {
 				s.Errorf("%s, which has completed in attempt %d, was not told of %s", outer.ID, i+1, attempt(t))
 			}
 		}
@@ -340,7 +363,7 @@ func (s *schedule) judgeFractal(tasks []task.Task, known map[string]map[string]i
 		s.Fatal(err)
 	}
 	for id := range statuses {
-		if !s.isMain(id) && !s.isGone(id) {
+		if !s.isMain(id) && !s.isGone(id) && !s.visited[id] {
 			s.Errorf("%s of %s is at work at the end", id, outers[id].ID)
 		}
 	}
@@ -366,7 +389,10 @@ func (s *schedule) checkTurn(p host.Prompt) {
 	r := engine.bySession[p.Session]
 	late := r == nil || r.decided || r.finishing || r.ending != nil || r.cancel == nil
 	engine.mu.Unlock()
-	if late && lateTurns {
+	s.mu.Lock()
+	late = late && !s.visited[p.Session] // that of an ended task is a person's then
+	s.mu.Unlock()
+	if late && lateMessages && !outcomes.MatchString(p.Text) {
 		s.calls.mu.Lock()
 		s.calls.apart[p.Session] = true
 		s.calls.mu.Unlock()
