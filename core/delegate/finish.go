@@ -30,7 +30,10 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 	if r.refusal != "" && out.state != task.Completed {
 		out.reason += "; " + r.refusal
 	}
-	if !r.shown {
+	if r.steering > 0 { // a message to it may still start a turn
+		out.stop = true
+	}
+	if !r.shown || r.steering > 0 {
 		settle = settleLimit
 	}
 	var sending chan struct{}
@@ -99,7 +102,7 @@ func (e *Engine) archiveEnd(t task.Task) {
 func (e *Engine) storeEnd(ctx context.Context, r *run, out outcome) task.Task {
 	e.mu.Lock()
 	usage := r.before.Plus(r.total)
-	settled := r.background && (r.wake == task.WakeNone || r.orphan)
+	settled := r.orphan || r.background && r.wake == task.WakeNone
 	note := e.edits.shared(r.id)
 	e.mu.Unlock()
 	keeping := context.WithoutCancel(ctx)

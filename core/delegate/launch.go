@@ -57,7 +57,7 @@ func (e *Engine) admit(ctx context.Context, t task.Task, asker *run) error {
 	e.mu.Lock()
 	r := e.runs[t.ID]
 	if r != nil {
-		r.background = false // the call's own error tells
+		r.background, r.orphan = false, true // the call's own error tells
 	}
 	e.mu.Unlock()
 	if r != nil {

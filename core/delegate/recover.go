@@ -79,6 +79,8 @@ func (e *Engine) adopt(ctx context.Context) error {
 			e.inherit(ctx, t)
 		}
 	}
+	// Those that may be waiting for tasks of their own come after those at work.
+	slices.SortStableFunc(running, func(a, b *run) int { return e.delegated(a) - e.delegated(b) })
 	for _, r := range append(running, waiting...) {
 		if wait := time.Until(due[r.id]); wait > 0 {
 			e.mu.Lock()
@@ -99,6 +101,16 @@ func (e *Engine) adopt(ctx context.Context) error {
 		e.log.Info().Int("tasks", n).Msg("tasks of an earlier sidecar go on")
 	}
 	return errors.Join(errs...)
+}
+
+// delegated is 1 for a run that has open tasks of its own, else 0.
+func (e *Engine) delegated(r *run) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if own := e.parents[r.session]; own != nil && own.open > 0 {
+		return 1
+	}
+	return 0
 }
 
 // takeOver makes an open task of an earlier sidecar known; nil if it is ours.

@@ -126,6 +126,9 @@ func (e *Engine) resume(ctx context.Context, was task.Task, s Spec, asker *run, 
 	e.mu.Lock()
 	owner := e.owner
 	e.pool.forget(was.Session)
+	if own := e.parents[was.Session]; own != nil {
+		own.held = time.Time{} // whoever has stopped it, it goes on now
+	}
 	if p := e.parents[s.Parent]; s.ParentAgent != "" {
 		p.agent, p.depth = s.ParentAgent, from.depth
 	}
@@ -179,6 +182,11 @@ func (e *Engine) Send(ctx context.Context, id task.ID, text string) (task.Task, 
 	session, model := r.session, r.model
 	e.mu.Unlock()
 	err = e.regain(ctx, r) // it may have given its slot to its own tasks
+	e.mu.Lock()
+	if err == nil && r.finishing { // while it waited for one
+		err = ErrEnded
+	}
+	e.mu.Unlock()
 	if err == nil {
 		prompt := host.Prompt{Session: session, MessageID: e.ids.Next(), Agent: t.Agent, Model: model, Text: text, Synthetic: true}
 		err = e.deliver(ctx, t.Directory, prompt, false)
@@ -187,6 +195,9 @@ func (e *Engine) Send(ctx context.Context, id task.ID, text string) (task.Task, 
 	r.steering--
 	e.mu.Unlock()
 	r.hint()
+	if errors.Is(err, ErrEnded) {
+		return t, fmt.Errorf("%s: %w before it could have the message", id, err)
+	}
 	if err != nil {
 		return t, fmt.Errorf("OpenCode did not take the message: %w", err)
 	}

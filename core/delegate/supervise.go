@@ -163,6 +163,9 @@ func (w *watchman) look(ctx context.Context, silent bool) (outcome, time.Duratio
 		w.size = v.size
 		w.sign(w.run)
 	}
+	if v.toolRunning { // which is no silence, whenever it ends
+		w.run.touch()
+	}
 	if silent && v.toolRunning {
 		w.ask(ctx, w.run, w.task.Session)
 	}
