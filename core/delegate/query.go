@@ -140,7 +140,13 @@ func (e *Engine) cancelElsewhere(ctx context.Context, id task.ID, reason string)
 	t, err := e.store.Get(ctx, id)
 	if err == nil && !t.State.Terminal() && !e.lives(t.Owner) {
 		e.reap(ctx, e.directoryIn(t.Worktree))
-		return e.store.Get(ctx, id)
+		if t, err = e.store.Get(ctx, id); err != nil || t.State.Terminal() {
+			return t, err
+		}
+		return e.store.Update(ctx, id, t.Fence(), func(t *task.Task) { // nobody else will
+			t.State, t.Ended, t.Uncertain = task.Cancelled, time.Now(), false
+			t.Error = reason + "; how far it got could not be read"
+		})
 	}
 	if err == nil && t.State.Terminal() {
 		return t, fmt.Errorf("%s: %w (%s)", id, ErrEnded, t.State)
@@ -207,7 +213,7 @@ func (e *Engine) DelegateResume(ctx context.Context, name string, s Spec) (task.
 func (e *Engine) await(ctx context.Context, t task.Task, s Spec) (task.Task, error) {
 	goOn := e.block(s.Parent)
 	defer goOn(ctx)
-	ended, err := e.Wait(ctx, t.ID, e.config(s.Directory).SyncWait)
+	ended, err := e.Wait(ctx, t.ID, e.patience(s))
 	if err != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*stopLimit)
 		defer cancel()
@@ -228,6 +234,17 @@ func (e *Engine) await(ctx context.Context, t task.Task, s Spec) (task.Task, err
 		err = nil
 	}
 	return t, err
+}
+
+// patience is how long a call waits for its task before it is handed back; without
+// a limit if it comes from a session that nobody could tell of the end later.
+func (e *Engine) patience(s Spec) time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p := e.parents[s.Parent]; p != nil && p.depth > 0 && e.bySession[s.Parent] == nil {
+		return 0
+	}
+	return e.configLocked(s.Directory).SyncWait
 }
 
 // handBack turns a task that is waited for into a background one. It is false

@@ -348,7 +348,12 @@ func (e *Engine) bequeath(ctx context.Context, directory string, t task.Task) (j
 		if v.text != "" {
 			out.text = v.text
 		}
-		if v.state == task.Completed && t.State == task.Running && !e.awaits(ctx, t.Session) {
+		waits, err := e.awaits(ctx, t.Session)
+		if err != nil {
+			e.log.Warn().Err(err).Str("task", string(t.ID)).Msg("its own tasks are not readable, so it is judged later")
+			return false
+		}
+		if v.state == task.Completed && t.State == task.Running && !waits {
 			out.state, out.reason = v.state, ""
 		}
 		ours := false
@@ -372,11 +377,11 @@ func (e *Engine) bequeath(ctx context.Context, directory string, t task.Task) (j
 
 // awaits reports whether a session has tasks of its own of whose end it does not
 // know: what it has said so far is not its last word then.
-func (e *Engine) awaits(ctx context.Context, session string) bool {
+func (e *Engine) awaits(ctx context.Context, session string) (bool, error) {
 	page, err := e.store.List(ctx, task.Query{Parent: session, Untold: true, Limit: strangersLimit})
-	return err != nil || slices.ContainsFunc(page.Tasks, func(t task.Task) bool {
+	return slices.ContainsFunc(page.Tasks, func(t task.Task) bool {
 		return !t.State.Terminal() || t.Wake != task.WakeNone
-	})
+	}), err
 }
 
 // introduce finds out which agent and model speak in the sessions whose tasks

@@ -193,6 +193,7 @@ func (e *Engine) Send(ctx context.Context, id task.ID, text string) (task.Task, 
 	}
 	e.mu.Lock()
 	r.steering--
+	r.turned++
 	e.mu.Unlock()
 	r.hint()
 	if errors.Is(err, ErrEnded) {

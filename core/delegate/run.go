@@ -67,6 +67,7 @@ type run struct {
 	closed    bool               // its workspace was closed while it ran
 	deaf      bool               // OpenCode did not answer when it was last asked about it
 	steering  int                // messages to it that are under way
+	turned    int                // messages that its session got from us: what was read before the last one proves no end
 	blocked   int                // tool calls in which it waits for tasks of its own
 	suspended bool               // it gave its slot back meanwhile
 	resting   time.Time          // since when
@@ -234,7 +235,7 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 	if taken && !adopted {
 		e.settled(ctx, r.directory, t.Session)
 	}
-	if taken && !adopted && t.Retries == 0 {
+	if taken && (adopted || t.Retries == 0) {
 		e.catchUp(ctx, t)
 	}
 	prompt := host.Prompt{Session: t.Session, MessageID: t.MessageID, Agent: t.Agent, Model: t.Model, Text: text}

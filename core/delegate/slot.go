@@ -125,7 +125,7 @@ func (e *Engine) regain(ctx context.Context, r *run) error {
 	lease, err := e.limits.Acquire(ctx, request)
 	e.mu.Lock()
 	r.regaining = nil
-	ended := r.finishing
+	ended := r.finishing || !r.suspended
 	if err == nil && !ended {
 		r.lease = lease
 		r.wakenLocked()

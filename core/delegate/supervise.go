@@ -123,6 +123,7 @@ func stoppedTimer() *time.Timer {
 // come to one, else when to look again, 0 for at the next hint. silent says that
 // it is overdue to show a sign of life.
 func (w *watchman) look(ctx context.Context, silent bool) (outcome, time.Duration) {
+	turned := w.turnedOf(w.run)
 	messages, err := w.read(ctx, w.task.Directory, w.task.Session, w.task.MessageID)
 	if host.NotFound(err) {
 		// OpenCode deletes a session at once, and lets its turn go on.
@@ -138,7 +139,7 @@ func (w *watchman) look(ctx context.Context, silent bool) (outcome, time.Duratio
 	w.account(w.run, messages, w.task.MessageID)
 	v := judge(messages, w.task.MessageID)
 	if v.state == task.Completed || v.state == task.Failed {
-		if wait := w.engaged(w.run, v.state); wait > 0 {
+		if wait := w.engaged(w.run, v.state, turned); wait > 0 {
 			w.run.touch()
 			w.quiet = time.Time{}
 			return outcome{}, wait
@@ -265,12 +266,12 @@ func (w *watchman) setUncertain(ctx context.Context, uncertain bool) {
 // engaged is how long to wait before the next look at a session whose turn has
 // ended but that is to have another one: a message to it is under way, or it
 // waits for tasks of its own. 0 if there is no such thing. Meanwhile it does not
-// need its slot.
-func (e *Engine) engaged(r *run, state task.State) time.Duration {
+// need its slot. turned is how many messages of ours it had when it was looked at.
+func (e *Engine) engaged(r *run, state task.State, turned int) time.Duration {
 	e.mu.Lock()
 	p := e.parents[r.session]
 	switch {
-	case r.steering > 0, p != nil && p.sending != nil:
+	case r.steering > 0, r.turned != turned, p != nil && p.sending != nil:
 		e.mu.Unlock()
 		return firstLook
 	case state != task.Completed || p == nil || !p.held.IsZero() || p.deleted,
@@ -294,6 +295,12 @@ func (e *Engine) closedOf(r *run) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return r.closed
+}
+
+func (e *Engine) turnedOf(r *run) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return r.turned
 }
 
 func (e *Engine) failureOf(r *run) *host.MessageError {

@@ -115,6 +115,9 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 	defer func() {
 		e.mu.Lock()
 		p.sending = nil
+		if r := e.bySession[p.session]; r != nil {
+			r.turned++
+		}
 		e.mu.Unlock()
 		close(sending)
 	}()
