@@ -35,8 +35,8 @@ func TestAnyFractalSchedule(t *testing.T) {
 // What these schedules have found and is not mended: each of these lets one thing
 // pass, and goes with the mending.
 const (
-	// send_to_task may start a turn in the session of a task that ended while the
-	// message waited for a slot.
+	// A turn may be started in the session of a task that ended while the message
+	// waited for a slot (send_to_task) or was prepared (news of its own).
 	lateMessages = true
 	// After a crash a session that is at work may get its slot later than one that
 	// only waits for its own tasks.
@@ -387,12 +387,13 @@ func (s *schedule) checkTurn(p host.Prompt) {
 	}
 	engine.mu.Lock()
 	r := engine.bySession[p.Session]
-	late := r == nil || r.decided || r.finishing || r.ending != nil || r.cancel == nil
+	ended := r == nil
+	late := ended || r.cancel == nil // one that is ending stops it
 	engine.mu.Unlock()
 	s.mu.Lock()
 	late = late && !s.visited[p.Session] // that of an ended task is a person's then
 	s.mu.Unlock()
-	if late && lateMessages && !outcomes.MatchString(p.Text) {
+	if late && ended && lateMessages {
 		s.calls.mu.Lock()
 		s.calls.apart[p.Session] = true
 		s.calls.mu.Unlock()
