@@ -93,7 +93,7 @@ func (f *File) read(fresh bool) (*Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", Path, err)
 	}
-	defer at.Close()
+	defer func() { _ = at.Close() }()
 	doc, _, err := f.load(at, fresh)
 	return doc, err
 }
@@ -126,7 +126,7 @@ func (f *File) open() (*target, error) {
 	}
 	at.name, _, err = resolve(at.Root, []string{at.directory, f.directory}, Path)
 	if err != nil {
-		at.Close()
+		_ = at.Close()
 		return nil, err
 	}
 	return at, nil
@@ -172,7 +172,7 @@ func (f *File) try(at *target, fresh bool) (*Document, stamp, error) {
 		return nil, stamp{}, err
 	}
 	doc := f.cached
-	if doc == nil || doc.text != string(content.Bytes()) {
+	if doc == nil || doc.text != content.String() {
 		if doc, err = Parse(content.Bytes()); err != nil {
 			return nil, stamp{}, err
 		}

@@ -244,18 +244,19 @@ func (w *walker) newItem() *Item {
 }
 
 func (w *walker) heading(n *ast.Heading) {
-	var written string
+	var written strings.Builder
 	start, stop := max(n.Pos(), 0), max(n.Pos(), 0)+1
 	for from, to := range linesOf(n, w.source) {
 		start, stop = min(start, from), max(stop, to)
-		written += " " + w.doc.text[w.base+from:w.base+to]
+		written.WriteString(" ")
+		written.WriteString(w.doc.text[w.base+from : w.base+to])
 	}
 	start = lineStart(w.source, start)
 	end := lineEnd(w.source, stop-1)
 	if n.Lines().Len() > 0 && n.Pos() == n.Lines().At(0).Start { // no # in front: it is underlined
 		end = lineEnd(w.source, end)
 	}
-	title, attrs := attributes(strings.TrimSpace(written), nil)
+	title, attrs := attributes(strings.TrimSpace(written.String()), nil)
 	section := &Section{
 		Title: Normalize(title), Level: n.Level, Attributes: attrs, Line: w.lines.at(start),
 		index: len(w.doc.Sections), start: w.base + start, body: w.base + end,

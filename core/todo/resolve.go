@@ -82,7 +82,7 @@ func (f *File) places() (places, error) {
 	if err != nil {
 		return places{}, err
 	}
-	defer at.Close()
+	defer func() { _ = at.Close() }()
 	_, steps, _ := resolve(at.Root, []string{at.directory, f.directory}, Path) // what is wrong, reading tells
 	p := places{names: make(map[string]bool)}
 	for i, s := range steps {

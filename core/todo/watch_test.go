@@ -222,7 +222,7 @@ func TestWatchTellsWhatAnEditBuiltOn(t *testing.T) {
 func TestWatchWarnings(t *testing.T) {
 	w := newWatched(t, "- [ ] a\n")
 	w.write("")
-	if u := w.next(); u.Warning != ErrEmpty || !u.Document.Empty() {
+	if u := w.next(); !errors.Is(u.Warning, ErrEmpty) || !u.Document.Empty() {
 		t.Errorf("0 bytes: %+v", u)
 	}
 	w.write("a\x00")

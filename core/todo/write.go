@@ -85,7 +85,7 @@ func (f *File) Edit(ctx context.Context, e Edit, change func(*Document) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	defer at.Close()
+	defer func() { _ = at.Close() }()
 	defer unlock()
 	f.swept.Do(func() { sweep(at) })
 	for range attempts {
@@ -116,7 +116,7 @@ func (f *File) begin(ctx context.Context) (*target, func(), error) {
 	}
 	unlock, err := f.lock(ctx, at)
 	if err != nil {
-		at.Close()
+		_ = at.Close()
 		return nil, nil, err
 	}
 	return at, unlock, nil
@@ -272,7 +272,7 @@ func (f *File) Create(ctx context.Context, e Edit, content []byte) (*Document, e
 	if err != nil {
 		return nil, err
 	}
-	defer at.Close()
+	defer func() { _ = at.Close() }()
 	defer unlock()
 	if err := f.create(at, doc); err != nil {
 		return nil, fmt.Errorf("creating %s: %w", Path, err)
