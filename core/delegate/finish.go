@@ -230,7 +230,7 @@ func (e *Engine) orphanLocked(r *run) {
 		}
 	}
 	e.unheard = append(e.unheard, idsOf(own.outbox, func(d due) task.ID { return d.id })...)
-	own.outbox = nil
+	own.outbox, own.held, own.over = nil, time.Time{}, true
 	e.dropParentLocked(own)
 	poke(e.signal)
 }

@@ -22,6 +22,7 @@ type parent struct {
 	// starts a turn before the user's next message.
 	held    time.Time
 	deleted bool
+	over    bool // it is that of a task which has ended: nothing starts a turn in it
 
 	serving bool // a goroutine serves it
 	again   bool // and has more to do
@@ -149,6 +150,9 @@ func (e *Engine) serve(ctx context.Context, p *parent) {
 		if !p.again || ctx.Err() != nil {
 			p.serving = false
 			waits := len(p.outbox) > 0
+			if p.over {
+				e.dropParentLocked(p)
+			}
 			e.mu.Unlock()
 			if waits {
 				poke(e.watch)

@@ -37,23 +37,23 @@ func TestAnyFractalSchedule(t *testing.T) {
 const (
 	// A turn may be started in the session of a task that ended while the message
 	// waited for a slot (send_to_task) or was prepared (news of its own).
-	lateMessages = true
+	lateMessages = false
 	// After a crash a session that is at work may get its slot later than one that
 	// only waits for its own tasks.
 	looseAdoption = true
 	// A task whose session a person has stopped does not wait for its own any more,
 	// also when it is resumed, and completes with what it said before.
-	hastyCompletion = true
+	hastyCompletion = false
 	// A launch whose caller gave up leaves an outcome that nobody is told of.
-	unheardLaunches = true
+	unheardLaunches = false
 	// The end of a long tool call may pass for the end of a long silence.
 	lateSilence = true
 	// News for a session that has been busy for long may come when it has just
 	// become idle, and start no turn.
-	idleNews = true
+	idleNews = false
 	// The error event of an earlier attempt may come so late that it counts as one
 	// of the next, if that shows nothing.
-	lateErrors = true
+	lateErrors = false
 )
 
 // givenUp is why a task ends whose launch was cut off.

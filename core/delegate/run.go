@@ -225,6 +225,9 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 	e.mu.Lock()
 	r.session, r.messageID = t.Session, t.MessageID
 	e.bySession[t.Session] = r
+	if own := e.parents[t.Session]; own != nil {
+		own.over = false
+	}
 	e.mu.Unlock()
 	poke(e.watch)
 

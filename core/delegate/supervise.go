@@ -192,7 +192,11 @@ func (w *watchman) idle(ctx context.Context, v verdict) (outcome, time.Duration)
 		w.quiet = time.Now()
 	}
 	idle := time.Since(w.quiet)
-	if f := w.failureOf(w.run); f != nil && !f.Aborted() && idle >= idleLimit {
+	patience := idleLimit
+	if w.task.Attempt > 1 { // it may be that of the last attempt
+		patience = quietLimit
+	}
+	if f := w.failureOf(w.run); f != nil && !f.Aborted() && idle >= patience {
 		return outcome{state: task.Failed, reason: f.Error(), text: v.text, err: f, stop: true}, 0
 	}
 	if v.idle != nil && idle >= idleLimit {

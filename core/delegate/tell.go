@@ -51,6 +51,7 @@ func (e *Engine) wake(ctx context.Context, p *parent) {
 		return
 	} else if busy {
 		e.tell(ctx, p, ids, messages, unread, true)
+		e.rouse(ctx, p)
 		return
 	}
 	e.tell(ctx, p, ids, messages, unread, false)
@@ -61,7 +62,41 @@ func (e *Engine) wake(ctx context.Context, p *parent) {
 // one comes to rest.
 func (e *Engine) unfitLocked(p *parent) bool {
 	r := e.bySession[p.session]
-	return r != nil && (r.cancel == nil || r.decided || r.finishing)
+	return p.over || r != nil && (r.cancel == nil || r.decided || r.finishing)
+}
+
+// rouse starts a turn in a session that got a message of ours without one, because
+// it was busy, and whose turn was over just before.
+func (e *Engine) rouse(ctx context.Context, p *parent) {
+	statuses, err := e.host.Statuses(ctx, p.directory)
+	if _, busy := statuses[p.session]; err != nil || busy {
+		return
+	}
+	messages, err := e.host.Messages(ctx, p.directory, p.session, recent)
+	if err != nil || len(messages) == 0 || !abortedAt(messages).IsZero() {
+		return
+	}
+	prompt := host.Prompt{Session: p.session, MessageID: e.ids.Next(), Synthetic: true, Text: "This came as your turn ended: please go on with it."}
+	prompt.Agent, prompt.Model = lastSpeaker(messages)
+	e.mu.Lock()
+	unwanted := !p.ours(messages[len(messages)-1].ID) || !p.held.IsZero() || p.deleted || e.stopped || e.unfitLocked(p)
+	p.remember(prompt.MessageID)
+	if r := e.bySession[p.session]; r != nil && !unwanted {
+		r.steering++
+		defer func() {
+			e.mu.Lock()
+			r.steering--
+			r.turned++
+			e.mu.Unlock()
+		}()
+	}
+	e.mu.Unlock()
+	if unwanted {
+		return
+	}
+	if err := e.host.Prompt(ctx, p.directory, prompt); err != nil {
+		e.log.Warn().Err(err).Str("session", p.session).Msg("it has results that it was not told to read")
+	}
 }
 
 // recent is how many messages of a parent are read to find one of ours.
