@@ -238,9 +238,6 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 	if taken && !adopted {
 		e.settled(ctx, r.directory, t.Session)
 	}
-	if taken && (adopted || t.Retries == 0) {
-		e.catchUp(ctx, t)
-	}
 	prompt := host.Prompt{Session: t.Session, MessageID: t.MessageID, Agent: t.Agent, Model: t.Model, Text: text}
 	if err := e.deliver(ctx, r.directory, prompt, adopted); err != nil && ctx.Err() == nil {
 		if host.NotFound(err) {
@@ -248,6 +245,9 @@ func (e *Engine) attempt(ctx context.Context, r *run) outcome {
 		}
 		// Aborted in case it arrives late.
 		return outcome{state: task.Failed, reason: fmt.Sprintf("OpenCode did not take the prompt: %v", err), err: err, stop: true}
+	}
+	if taken && (adopted || t.Retries == 0) { // not before the prompt, which ends what a person's stop had held up
+		e.catchUp(ctx, t)
 	}
 	if adopted { // it may have ended, or asked, while nobody listened
 		e.ask(ctx, r, t.Session)

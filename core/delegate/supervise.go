@@ -145,6 +145,9 @@ func (w *watchman) look(ctx context.Context, silent bool) (outcome, time.Duratio
 			return outcome{}, wait
 		}
 	}
+	if v.state == task.Completed && w.forsaken(w.run) {
+		return outcome{state: task.Cancelled, text: v.text, reason: "its session was stopped while it waited for tasks of its own"}, 0
+	}
 	if v.state == task.Cancelled {
 		// Somebody's stop, or OpenCode closing the workspace, which aborts first
 		// and says so a moment later.
@@ -293,6 +296,15 @@ func (e *Engine) engaged(r *run, state task.State, turned int) time.Duration {
 		lease.Release()
 	}
 	return lastLook
+}
+
+// forsaken reports whether a person has stopped the session of a run that waits
+// for tasks of its own: what it said before it knew of their ends is no result.
+func (e *Engine) forsaken(r *run) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	own := e.parents[r.session]
+	return own != nil && !own.held.IsZero() && (own.open > 0 || len(own.outbox) > 0)
 }
 
 func (e *Engine) closedOf(r *run) bool {
