@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 )
@@ -19,6 +20,13 @@ const maxKept = 1000
 type pages struct {
 	conn *sql.Conn // of its own: versions of two connections do not compare
 	ask  *sql.Stmt
+
+	// One question answers all who came before it was asked.
+	came   atomic.Int64
+	asking sync.Mutex // guards the three below
+	asked  int64      // who came up to here has its answer in newest
+	newest int64
+	failed error
 
 	mu      sync.Mutex
 	version int64
@@ -78,17 +86,29 @@ func (p *pages) list(ctx context.Context, q task.Query, read func(context.Contex
 }
 
 func (p *pages) look(ctx context.Context, key pageKey) (version int64, page task.Page, known bool, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.ask.QueryRowContext(ctx).Scan(&version); err != nil {
+	if version, err = p.current(ctx); err != nil {
 		return 0, task.Page{}, false, err
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if version != p.version {
 		p.version, p.kept = version, 0
 		clear(p.byQuery)
 	}
 	page, known = p.byQuery[key]
 	return version, copied(page), known, nil
+}
+
+// current returns the version that the database has, or had since the call.
+func (p *pages) current(ctx context.Context) (int64, error) {
+	ticket := p.came.Add(1)
+	p.asking.Lock()
+	defer p.asking.Unlock()
+	if p.asked < ticket {
+		p.asked = p.came.Load()
+		p.failed = p.ask.QueryRowContext(ctx).Scan(&p.newest)
+	}
+	return p.newest, p.failed
 }
 
 func (p *pages) keep(version int64, key pageKey, page task.Page) {
