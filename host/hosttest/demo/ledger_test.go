@@ -13,7 +13,7 @@ import (
 func TestParseStatements(t *testing.T) {
 	text := `2 background tasks have ended.
 
-[DONE] task_0000000a "read \"it\"" (agent explore, ran 1.2s)
+[DONE] task_0000000a "read \"it\"" (agent explore, ran 1.2s, 4100 tokens, $0.03)
 4 settings.
 Two lines.
 

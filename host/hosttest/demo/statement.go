@@ -41,7 +41,7 @@ type statement struct {
 }
 
 // heading is the first line of a statement.
-var heading = regexp.MustCompile(`(?m)^\[([A-Z]+)\] (task_[0-9a-f]{8}) ("(?:[^"\\\n]|\\.)*") \(agent ([^,\n]+), (queued for|running for|ran|never ran)(?: ([^)\n]*))?\).*$`)
+var heading = regexp.MustCompile(`(?m)^\[([A-Z]+)\] (task_[0-9a-f]{8}) ("(?:[^"\\\n]|\\.)*") \(agent ([^,\n]+), (queued for|running for|ran|never ran)(?: ([^,)\n]*))?(?:, [^)\n]*)?\).*$`)
 
 // parseStatements reads the statements of a text, in their order.
 func parseStatements(text string) []statement {
