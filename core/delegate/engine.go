@@ -294,7 +294,11 @@ func (e *Engine) restLocked() {
 		e.quiet = time.AfterFunc(calmAfter, func() {
 			e.mu.Lock()
 			defer e.mu.Unlock()
-			e.calmed = len(e.runs) == 0
+			if len(e.runs) > 0 {
+				return
+			}
+			e.runs, e.bySession = map[task.ID]*run{}, map[string]*run{} // a map never gets smaller
+			e.calmed = true
 			poke(e.signal)
 		})
 	}

@@ -111,6 +111,11 @@ func (s *fakeShim) swarm(ctx context.Context, n int) ([]Row, error) {
 	if err := errors.Join(err, s.quiet(ctx)); err != nil {
 		return nil, err
 	}
+	calm := busy
+	for range 25 { // it gives memory back a moment after the last task has ended
+		<-time.After(200 * time.Millisecond)
+		calm = min(calm, resident(s.Cmd.Process.Pid))
+	}
 	bad, first := 0, ""
 	for i, what := range wrong {
 		t, err := wait(i)
@@ -136,7 +141,7 @@ func (s *fakeShim) swarm(ctx context.Context, n int) ([]Row, error) {
 		What: "  most sessions in flight, counted at the host", Measured: fmt.Sprint(highest),
 		Bar: fmt.Sprintf("≤ %d", swarmLimit), Missed: highest > swarmLimit, Values: map[string]float64{"in_flight": float64(highest)},
 	}, {
-		What: "  memory of the sidecar: before, at the end", Measured: fmt.Sprintf("%.1f MB, %.1f MB RSS", small/(1<<20), busy/(1<<20)),
-		Values: map[string]float64{"before_mb": small / (1 << 20), "end_mb": busy / (1 << 20)},
+		What: "  memory of the sidecar: before, at the end, a moment later", Measured: fmt.Sprintf("%.1f MB, %.1f MB, %.1f MB RSS", small/(1<<20), busy/(1<<20), calm/(1<<20)),
+		Values: map[string]float64{"before_mb": small / (1 << 20), "end_mb": busy / (1 << 20), "calm_mb": calm / (1 << 20)},
 	}}, nil
 }
