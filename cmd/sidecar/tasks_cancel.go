@@ -73,6 +73,7 @@ func (x *cancelling) fail(err error) { x.code = x.c.failed("tasks cancel", err) 
 // was answered: the next sidecar of its worktree judges that. Where there will be
 // none the task is ended here.
 func (x *cancelling) ask(ctx context.Context, t task.Task) error {
+	ctx = context.WithoutCancel(ctx) // short, and one that is broken off may have been stored
 	if !alive(x.store, t.Owner) {
 		if !deserted(t) {
 			delete(x.open, t.ID)

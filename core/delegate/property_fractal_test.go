@@ -265,9 +265,9 @@ func (s *schedule) hears(t task.Task) bool {
 // patience is how many minutes all may take to come to its end.
 func (s *schedule) patience() int {
 	if s.calls != nil {
-		return 3 * 60
+		return 6 * 60
 	}
-	return 5 * 60
+	return 12 * 60 // calls that hang, one after the other
 }
 
 // checkLastWord looks at a task that completes: nothing of its own may be open, or
