@@ -190,13 +190,7 @@ func (m *model) standing(session string, r fake.Reply) fake.Reply {
 	return r
 }
 
-// unaware reports whether a session was not told of a task of its own.
-func (m *model) unaware(session string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.unawareLocked(session)
-}
-
+// unawareLocked reports whether a session was not told of a task of its own.
 func (m *model) unawareLocked(session string) bool {
 	known := map[string]bool{}
 	for end := range told(m.read(session)) {
