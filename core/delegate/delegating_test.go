@@ -12,13 +12,6 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/host/hosttest/fake"
 )
 
-// under launches a task of a task.
-func (r *rig) under(t testing.TB, outer task.ID, prompt string) task.ID {
-	s := r.spec(prompt)
-	s.Parent = r.get(outer).Session
-	return r.begin(s)
-}
-
 // The news of its own tasks does not start a turn after a task has ended.
 func TestAFailedTaskIsNotToldOfItsOwn(t *testing.T) {
 	answer := func(p host.Prompt, s host.Session) fake.Reply {
@@ -33,17 +26,45 @@ func TestAFailedTaskIsNotToldOfItsOwn(t *testing.T) {
 		return fake.Reply{Text: "the inner answer"}
 	}
 	play(t, 2, answer, func(t *testing.T, r *rig) {
-		s := r.spec("outer")
-		s.Mode = task.Fractal
-		outer := r.begin(s)
-		time.Sleep(time.Second)
-		r.under(t, outer, "inner")
+		outer := r.outer()
+		r.sleep(time.Second)
+		r.begin(r.below(r.get(outer).Session, "inner"))
 		r.sleep(time.Second)
 		r.host.Fault(slowPrompts)
 		got := r.wait(outer)
 		r.sleep(10 * time.Second)
 		if busy, _ := r.host.Statuses(t.Context(), dir); len(busy) > 0 {
 			t.Errorf("after the end of the task its session is at work: %v\n%+v", busy, r.host.History(got.Session))
+		}
+	})
+}
+
+// Nor does one that is on its way when somebody cancels the task.
+func TestACancelledTaskIsNotToldOfItsOwn(t *testing.T) {
+	play(t, 2, nil, func(t *testing.T, r *rig) {
+		r.delegates("2 inner")
+		answer := r.host.Answer
+		r.host.Answer = func(p host.Prompt, s host.Session) fake.Reply {
+			if s.Parent != "" && strings.Contains(p.Text, "has ended") {
+				return fake.Reply{Hang: true}
+			}
+			return answer(p, s)
+		}
+		outer := r.outer()
+		r.sleep(time.Second)
+		r.host.Fault(func(_ context.Context, call string) error {
+			if call == "Prompt" {
+				time.Sleep(3 * time.Second)
+			}
+			return nil
+		})
+		r.sleep(2 * time.Second) // the news is on its way
+		if _, err := r.engine.Cancel(t.Context(), outer, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		r.sleep(10 * time.Second)
+		if busy, _ := r.host.Statuses(t.Context(), dir); len(busy) > 0 {
+			t.Errorf("the session of a cancelled task is at work: %v", busy)
 		}
 	})
 }
@@ -64,11 +85,9 @@ func TestATaskBetweenTwoAttemptsIsNotAtWork(t *testing.T) {
 		return fake.Reply{Text: "the inner answer"}
 	}
 	play(t, 2, answer, func(t *testing.T, r *rig) {
-		s := r.spec("outer")
-		s.Mode = task.Fractal
-		outer := r.begin(s)
-		time.Sleep(time.Second)
-		r.under(t, outer, "inner")
+		outer := r.outer()
+		r.sleep(time.Second)
+		r.begin(r.below(r.get(outer).Session, "inner"))
 		r.sleep(time.Second)
 		r.host.Fault(slowPrompts)
 		r.sleep(10 * time.Second)
@@ -108,8 +127,8 @@ func TestAResumedTaskWaitsForItsOwnAfterAnEsc(t *testing.T) {
 		s.Mode = task.Fractal
 		outer := r.begin(s)
 		synctest.Wait()
-		r.under(t, outer, "inner")
-		time.Sleep(time.Second)
+		r.begin(r.below(r.get(outer).Session, "inner"))
+		r.sleep(time.Second)
 		r.host.Interrupt(r.get(outer).Session)
 		r.want(r.wait(outer), task.Cancelled, "stopped")
 		s.Prompt = "outer"
@@ -117,15 +136,13 @@ func TestAResumedTaskWaitsForItsOwnAfterAnEsc(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.sleep(time.Second)
-		r.under(t, outer, "inner")
+		r.begin(r.below(r.get(outer).Session, "inner"))
 		r.want(r.wait(outer), task.Completed, "final")
 	})
 }
 
 // After a crash whoever is at work gets a slot before who only waits.
 func TestAfterACrashWhoWorksHasTheSlot(t *testing.T) {
-	var engine *Engine
-	_ = context.Background
 	answer := func(p host.Prompt, s host.Session) fake.Reply {
 		switch {
 		case s.Parent == "":
@@ -139,22 +156,15 @@ func TestAfterACrashWhoWorksHasTheSlot(t *testing.T) {
 		}
 		return fake.Reply{After: time.Minute, Text: "the inner answer"}
 	}
-	_ = engine
 	play(t, 1, answer, func(t *testing.T, r *rig) {
-		s := r.spec("outer")
-		s.Mode = task.Fractal
-		outer := r.begin(s)
+		outer := r.outer()
 		synctest.Wait()
-		r.under(t, outer, "short")
-		r.under(t, outer, "long")
+		r.begin(r.below(r.get(outer).Session, "short"))
+		r.begin(r.below(r.get(outer).Session, "long"))
 		r.sleep(1010 * time.Millisecond)
-		for _, id := range []task.ID{} {
-			_ = id
-		}
 		for r.host.Calls("CreateSession") < 3 {
 			time.Sleep(10 * time.Millisecond)
 		}
-		t.Log(r.host.HighWater())
 		r.kill()
 		r.start("host-1")
 		r.sleep(30 * time.Second)
@@ -186,11 +196,9 @@ func TestAMessageToATaskThatEndsMeanwhileIsNotSent(t *testing.T) {
 		return fake.Reply{Hang: true}
 	}
 	play(t, 1, answer, func(t *testing.T, r *rig) {
-		s := r.spec("outer")
-		s.Mode = task.Fractal
-		outer := r.begin(s)
+		outer := r.outer()
 		synctest.Wait()
-		r.under(t, outer, "inner")
+		r.begin(r.below(r.get(outer).Session, "inner"))
 		r.sleep(10 * time.Second)
 		sent := make(chan error, 1)
 		go func() {
@@ -261,11 +269,9 @@ func TestNewsForABusySessionThatBecomesIdleIsAnswered(t *testing.T) {
 	}
 	play(t, 2, answer, func(t *testing.T, r *rig) {
 		r.configure(func(s *Settings) { s.Deferral = 10 * time.Second })
-		s := r.spec("outer")
-		s.Mode = task.Fractal
-		outer := r.begin(s)
-		time.Sleep(time.Second)
-		r.under(t, outer, "inner")
+		outer := r.outer()
+		r.sleep(time.Second)
+		r.begin(r.below(r.get(outer).Session, "inner"))
 		r.sleep(time.Second)
 		r.host.Fault(func(_ context.Context, call string) error {
 			if call == "Prompt" {

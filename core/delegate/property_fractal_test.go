@@ -35,25 +35,11 @@ func TestAnyFractalSchedule(t *testing.T) {
 // What these schedules have found and is not mended: each of these lets one thing
 // pass, and goes with the mending.
 const (
-	// A turn may be started in the session of a task that ended while the message
-	// waited for a slot (send_to_task) or was prepared (news of its own).
-	lateMessages = false
 	// After a crash a session that is at work may get its slot later than one that
 	// only waits for its own tasks.
 	looseAdoption = true
-	// A task whose session a person has stopped does not wait for its own any more,
-	// also when it is resumed, and completes with what it said before.
-	hastyCompletion = false
-	// A launch whose caller gave up leaves an outcome that nobody is told of.
-	unheardLaunches = false
 	// The end of a long tool call may pass for the end of a long silence.
 	lateSilence = true
-	// News for a session that has been busy for long may come when it has just
-	// become idle, and start no turn.
-	idleNews = false
-	// The error event of an earlier attempt may come so late that it counts as one
-	// of the next, if that shows nothing.
-	lateErrors = false
 )
 
 // givenUp is why a task ends whose launch was cut off.
@@ -114,9 +100,6 @@ func (s *schedule) hasten() {
 			c.Timeout, c.Silence, c.SyncWait = 15*time.Minute, 5*time.Minute, time.Minute
 			if lateSilence {
 				c.Silence = time.Hour
-			}
-			if idleNews {
-				c.Deferral = 6 * time.Hour
 			}
 		})
 	}
@@ -256,9 +239,6 @@ func (s *schedule) bereaved(session string) bool {
 // hears reports whether a task's end has to be told to somebody, or noted that it
 // need not be. In the session of a task whose OpenCode has died nobody speaks.
 func (s *schedule) hears(t task.Task) bool {
-	if unheardLaunches && t.Error == givenUp {
-		return false
-	}
 	return !s.isGone(t.Parent) && (s.isMain(t.Parent) || !s.ownerDied(t))
 }
 
@@ -273,7 +253,7 @@ func (s *schedule) patience() int {
 // checkLastWord looks at a task that completes: nothing of its own may be open, or
 // untold, then.
 func (s *schedule) checkLastWord(t task.Task) {
-	if t.Session == "" || s.pardoned(t) || s.isGone(t.Session) {
+	if t.Session == "" || s.isGone(t.Session) {
 		return
 	}
 	page, err := s.store.List(context.Background(), task.Query{Parent: t.Session, Limit: 10_000})
@@ -285,14 +265,6 @@ func (s *schedule) checkLastWord(t task.Task) {
 			s.Errorf("%s completes with %q before it knows of the end of its own %s (%s, told %t)", t.ID, t.Result, own.ID, own.State, own.Told)
 		}
 	}
-}
-
-// pardoned reports whether a task may complete too early.
-func (s *schedule) pardoned(t task.Task) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f := s.fates[t.ID]
-	return hastyCompletion && f != nil && f.stopped
 }
 
 // fractalEnds are the further ends that a task may have because it has delegated
@@ -310,9 +282,6 @@ func (s *schedule) fractalEnds(t task.Task, all map[task.ID]task.Task) (ends []t
 	}
 	if s.ownerDied(t) {
 		ends = append(ends, task.Interrupted, task.Completed)
-	}
-	if lateErrors && name == "silent" && t.Attempt > 1 {
-		ends = append(ends, task.Failed)
 	}
 	if t.Error == givenUp {
 		ends = append(ends, task.Cancelled)
@@ -340,7 +309,7 @@ func (s *schedule) judgeFractal(tasks []task.Task, known map[string]map[string]i
 		if t.Session != "" {
 			outers[t.Session] = t
 		}
-		if t.State == task.Completed && strings.HasPrefix(t.Result, "waiting") && !s.isGone(t.Session) && !s.pardoned(t) && s.waits(t, tasks, known) {
+		if t.State == task.Completed && strings.HasPrefix(t.Result, "waiting") && !s.isGone(t.Session) && s.waits(t, tasks, known) {
 			s.Errorf("%s waited for its own tasks, and is completed with %q: %+v", t.ID, t.Result, s.fates[t.ID])
 		}
 		if s.calls.returned[attempt(t)] && known[t.Parent][attempt(t)] > 0 {
@@ -353,7 +322,7 @@ func (s *schedule) judgeFractal(tasks []task.Task, known map[string]map[string]i
 			continue
 		}
 		for i, a := range attempts(outer) {
-			if a.State == task.Completed && !s.pardoned(outer) && t.Created.After(a.Started) && t.Ended.Before(a.Ended) {
+			if a.State == task.Completed && t.Created.After(a.Started) && t.Ended.Before(a.Ended) {
 				s.Errorf("%s, which has completed in attempt %d, was not told of %s", outer.ID, i+1, attempt(t))
 			}
 		}
@@ -393,11 +362,7 @@ func (s *schedule) checkTurn(p host.Prompt) {
 	s.mu.Lock()
 	late = late && !s.visited[p.Session] // that of an ended task is a person's then
 	s.mu.Unlock()
-	if late && ended && lateMessages {
-		s.calls.mu.Lock()
-		s.calls.apart[p.Session] = true
-		s.calls.mu.Unlock()
-	} else if late {
+	if late {
 		s.Errorf("a turn of %s was started although its task is not at it: %.60q", p.Session, p.Text)
 	}
 }

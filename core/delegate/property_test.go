@@ -274,7 +274,7 @@ func (s *schedule) wait(engine *Engine, spec Spec) {
 }
 
 func (s *schedule) resume(engine *Engine, was task.Task) {
-	if s.isGone(was.Parent) || hastyCompletion && was.Mode == task.Fractal && was.State != task.Completed {
+	if s.isGone(was.Parent) {
 		return
 	}
 	spec := s.spec()
