@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
+	"github.com/opencode-sidecar/opencode-sidecar/core/crew"
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
 	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
 	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
@@ -21,16 +22,19 @@ import (
 //go:generate go run . generate ../..
 
 // manifest is what the shim must know before the sidecar runs: OpenCode asks a
-// plugin for its tools while it starts, and nothing of ours may be awaited there.
+// plugin for its tools, agents and commands while it starts, and nothing of ours
+// may be awaited there.
 type manifest struct {
 	Version  string              `json:"version"`
 	Protocol int                 `json:"protocol"`
 	Tools    []tool.Definition   `json:"tools"`
+	Agents   []crew.Agent        `json:"agents"`
+	Commands []crew.Command      `json:"commands"`
 	Events   map[string][]string `json:"events"`
 }
 
 func manifestOf(tools *tool.Registry) manifest {
-	return manifest{wire.Version, wire.Protocol, tools.Definitions(), host.EventFilter()}
+	return manifest{wire.Version, wire.Protocol, tools.Definitions(), crew.Agents(), crew.Commands(), host.EventFilter()}
 }
 
 // hash names the manifest in the handshake.
@@ -51,7 +55,7 @@ func (m manifest) typeScript() string {
 		}
 		return b
 	}
-	return fmt.Sprintf(`// Generated from core/tool and host by `+"`make generate`"+`. Do not edit.
+	return fmt.Sprintf(`// Generated from core/tool, core/crew and host by `+"`make generate`"+`. Do not edit.
 
 export interface ToolDefinition {
   name: string;
@@ -59,13 +63,36 @@ export interface ToolDefinition {
   schema: { properties: Record<string, unknown>; [key: string]: unknown };
 }
 
+export interface AgentDefinition {
+  name: string;
+  description: string;
+  mode: "primary" | "subagent";
+  color: string;
+  hidden?: boolean;
+  prompt: string;
+  permission?: Record<string, unknown>;
+}
+
+export interface CommandDefinition {
+  name: string;
+  description: string;
+  template: string;
+  agent?: string;
+}
+
 export const MANIFEST_HASH = %q;
 
 export const TOOLS: readonly ToolDefinition[] = %s;
 
+/** The agents that are added to OpenCode's. */
+export const AGENTS: readonly AgentDefinition[] = %s;
+
+/** The commands that are added to OpenCode's. */
+export const COMMANDS: readonly CommandDefinition[] = %s;
+
 /** Event types to forward; a list names the part types of message.part.updated. */
 export const EVENTS: Readonly<Record<string, readonly string[]>> = %s;
-`, m.hash(), indent(m.Tools), indent(m.Events))
+`, m.hash(), indent(m.Tools), indent(m.Agents), indent(m.Commands), indent(m.Events))
 }
 
 // generated maps the generated files, by their path in the checkout, to what

@@ -69,6 +69,30 @@ type Rule struct {
 	Action     string `json:"action"`
 }
 
+// Agent is an agent as OpenCode has resolved it.
+type Agent struct {
+	Name        string         `json:"name"`
+	Description string         `json:"description"`
+	Mode        string         `json:"mode"` // primary | subagent | all
+	Native      bool           `json:"native"`
+	Hidden      bool           `json:"hidden"`
+	Color       string         `json:"color"`
+	Prompt      string         `json:"prompt"`
+	Temperature float64        `json:"temperature"`
+	Model       *ModelRef      `json:"model"`
+	Options     map[string]any `json:"options"` // for the provider
+	Permission  []Rule         `json:"permission"`
+}
+
+// Command is a slash command.
+type Command struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	Agent       string `json:"agent"`
+	Template    string `json:"template"`
+	Source      string `json:"source"` // command | mcp | skill
+}
+
 // NewSession is what a session is created with. OpenCode asks the model for a
 // title only if it has none.
 type NewSession struct {
@@ -223,6 +247,14 @@ func (c *Client) Prompt(ctx context.Context, session string, p Prompt) (Message,
 	return m, c.Do(ctx, http.MethodPost, sessionPath(session, "message"), p, &m)
 }
 
+// Command runs a slash command, whose name has no slash here, and returns the
+// last answer when the session is idle again.
+func (c *Client) Command(ctx context.Context, session, name, arguments string) (Message, error) {
+	var m Message
+	in := map[string]string{"command": name, "arguments": arguments}
+	return m, c.Do(ctx, http.MethodPost, sessionPath(session, "command"), in, &m)
+}
+
 // PromptAsync sends a prompt and returns at once. Whatever is wrong with the
 // agent or the model only shows as a session.error event.
 func (c *Client) PromptAsync(ctx context.Context, session string, p Prompt) error {
@@ -290,6 +322,18 @@ func (c *Client) WaitMessages(ctx context.Context, session string, match func([]
 			return list, fmt.Errorf("session %s has %d messages, not the awaited ones: %w", session, len(list), context.Cause(ctx))
 		}
 	}
+}
+
+// Agents lists the agents of the directory, hidden ones included.
+func (c *Client) Agents(ctx context.Context) ([]Agent, error) {
+	var list []Agent
+	return list, c.Do(ctx, http.MethodGet, "/agent", nil, &list)
+}
+
+// Commands lists the slash commands of the directory.
+func (c *Client) Commands(ctx context.Context) ([]Command, error) {
+	var list []Command
+	return list, c.Do(ctx, http.MethodGet, "/command", nil, &list)
 }
 
 // Dispose ends OpenCode's instance of the directory, plugins included. OpenCode

@@ -91,6 +91,20 @@ type ToolCallResult struct {
 	Metadata map[string]any `json:"metadata,omitempty"`
 }
 
+// CommandParams tells that a person has entered one of our commands. Commands of
+// the user's own that have the same name never come here.
+type CommandParams struct {
+	Workspace string `json:"workspace"`
+	Command   string `json:"command" doc:"the name, without the slash"`
+	SessionID string `json:"sessionID"`
+	Arguments string `json:"arguments" doc:"what stands behind the name, line breaks included"`
+}
+
+// CommandResult is what the session's agent reads.
+type CommandResult struct {
+	Text string `json:"text,omitempty" doc:"in place of the command's own text"`
+}
+
 // ChatMessageParams tells that a user message is about to be stored.
 type ChatMessageParams struct {
 	Workspace string `json:"workspace"`

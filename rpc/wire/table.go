@@ -32,6 +32,8 @@ var (
 	TaskWait = call[TaskWaitParams, Task]("task/wait",
 		"Waits until a task has ended or the time is up, and returns it.")
 
+	HookCommand = call[CommandParams, CommandResult]("hook/command",
+		"One of our commands is about to run in a session: `command.execute.before` of OpenCode. The answer may replace its text.")
 	HookChatMessage = call[ChatMessageParams, Empty]("hook/chat.message",
 		"A message is about to be stored in a session: `chat.message` of OpenCode.")
 	HookTransform = call[TransformParams, TransformResult]("hook/messages.transform",
@@ -84,7 +86,7 @@ func Methods() []Method {
 		WorkspaceOpen.Method, WorkspaceClose.Method,
 		ToolCall.Method,
 		TaskLaunch.Method, TaskGet.Method, TaskList.Method, TaskCancel.Method, TaskWait.Method,
-		HookChatMessage.Method, HookTransform.Method, HookCompacting.Method, Event.Method,
+		HookCommand.Method, HookChatMessage.Method, HookTransform.Method, HookCompacting.Method, Event.Method,
 		HostSessionCreate.Method, HostSessionGet.Method, HostSessionChildren.Method,
 		HostSessionPromptAsync.Method, HostSessionAbort.Method, HostSessionMessages.Method,
 		HostSessionStatus.Method, HostSessionTodo.Method, HostSessionDelete.Method,

@@ -37,6 +37,20 @@ export interface ChatMessageParams {
   agent?: string;
 }
 
+export interface CommandParams {
+  workspace: string;
+  /** the name, without the slash */
+  command: string;
+  sessionID: string;
+  /** what stands behind the name, line breaks included */
+  arguments: string;
+}
+
+export interface CommandResult {
+  /** in place of the command's own text */
+  text?: string;
+}
+
 export interface CompactingParams {
   workspace: string;
   sessionID: string;
@@ -501,6 +515,8 @@ export interface Requests {
   "task/cancel": { params: TaskGetParams; result: Task };
   /** Waits until a task has ended or the time is up, and returns it. */
   "task/wait": { params: TaskWaitParams; result: Task };
+  /** One of our commands is about to run in a session: `command.execute.before` of OpenCode. The answer may replace its text. */
+  "hook/command": { params: CommandParams; result: CommandResult };
   /** A message is about to be stored in a session: `chat.message` of OpenCode. */
   "hook/chat.message": { params: ChatMessageParams; result: Empty };
   /** A turn is about to ask its model: `experimental.chat.messages.transform`. The answer may add text to a message, or ask to be called again (headless: results are on their way). */
