@@ -309,7 +309,7 @@ func TestSalvageGoesOn(t *testing.T) {
 func TestWhatIsForgottenIsNotTakenOver(t *testing.T) {
 	path := file(t)
 	s := open(t, path)
-	v := &salvage{aside: path + asideMark + "gone"}
+	v := newSalvage(path + asideMark + "gone")
 	err := s.do(t.Context(), false, func(ctx context.Context, d *database) error {
 		_, err := v.insert(ctx, d, []row{{Task: sample(1)}}, []int64{1})
 		return err

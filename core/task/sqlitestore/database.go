@@ -127,6 +127,9 @@ func (d *database) touch(ctx context.Context) error {
 		"SELECT count(*) FROM tasks INDEXED BY untold_by_owner WHERE told = 0",
 		"SELECT count(*) FROM (SELECT 1 FROM tasks INDEXED BY by_root WHERE root <> '' ORDER BY root DESC LIMIT 1)",
 		"SELECT count(*) FROM (SELECT * FROM past ORDER BY seq DESC LIMIT 1)",
+		"SELECT count(*) FROM (SELECT * FROM records ORDER BY seq DESC LIMIT 1)",
+		"SELECT max(kind) || min(kind) FROM records INDEXED BY records_by_kind",
+		"SELECT count(*) FROM records INDEXED BY open_records WHERE open = 1",
 	} {
 		var v any
 		if err := d.conn.QueryRowContext(ctx, query).Scan(&v); err != nil {

@@ -20,6 +20,8 @@ const applicationID = 0x6f637363
 // which keeps the rows of a list small and a state change from rewriting them.
 // seq is the order of creation. counts is kept by triggers: a list shows totals
 // of everything without reading it.
+//
+// The records of other rooms are rows of their own: see records.go.
 func migrations() []string {
 	return []string{`
 CREATE TABLE tasks (
@@ -84,6 +86,21 @@ CREATE TRIGGER gone AFTER DELETE ON tasks BEGIN
 	DELETE FROM results WHERE seq = old.seq;
 	DELETE FROM past WHERE seq = old.seq;
 END;
+`, `
+CREATE TABLE records (
+	seq      INTEGER PRIMARY KEY, -- in the order of changes: each moves its record to the end
+	kind     TEXT NOT NULL,
+	key      TEXT NOT NULL,
+	worktree TEXT NOT NULL,
+	owner    TEXT NOT NULL,
+	open     INTEGER NOT NULL,
+	version  INTEGER NOT NULL,
+	updated  INTEGER NOT NULL, -- Unix milliseconds
+	body     BLOB NOT NULL,    -- last, so that nothing else has to be read through it
+	UNIQUE (kind, key)
+);
+CREATE INDEX records_by_kind ON records (kind);
+CREATE INDEX open_records    ON records (owner, kind) WHERE open = 1;
 `}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,9 +156,9 @@ func (s *Store) open(ctx context.Context, known error) (d *database, found Opene
 	if d, err = connect(ctx, s.options.Path, s.options.pragmas); err != nil {
 		return nil, found, err
 	}
-	v := &salvage{aside: found.SetAside, below: math.MaxInt64}
+	v := newSalvage(found.SetAside)
 	stopped := v.run(ctx, cmp.Or(s.options.salvage, salvageLimit), d.transact)
-	s.options.Log.Error().Str("aside", v.aside).AnErr("stopped", stopped).Int("saved", v.n).Msg("damaged task database set aside")
+	s.options.Log.Error().Str("aside", v.aside).AnErr("stopped", stopped).Int("saved", v.n).Int("records", v.records).Msg("damaged task database set aside")
 	text := fmt.Sprintf("The task database was damaged. It is kept as %s; %d of its tasks could be read and were taken over into a fresh one.", v.aside, v.n)
 	if errors.Is(stopped, errMore) {
 		found.rest = v

@@ -26,7 +26,9 @@ const untoldTimes = 3
 
 // Prune deletes the tasks that ended longer than olderThan ago and whose parent
 // was told, or is not to be, and those that ended three times as long ago in any
-// case. It returns how many. Open tasks stay however old.
+// case. It returns how many. Open tasks stay however old. Closed records go once
+// nobody has changed them for longer than olderThan, open ones after three times
+// as long.
 func (s *Store) Prune(ctx context.Context, olderThan time.Duration) (n int, err error) {
 	for _, old := range []struct {
 		which string
@@ -39,6 +41,13 @@ func (s *Store) Prune(ctx context.Context, olderThan time.Duration) (n int, err 
 		if err != nil {
 			return n, fmt.Errorf("deleting old tasks: %w", err)
 		}
+	}
+	gone, err := s.pruneRecords(ctx, olderThan)
+	if err != nil {
+		return n, fmt.Errorf("deleting old records: %w", err)
+	}
+	if len(gone) > 0 {
+		s.options.Log.Info().Interface("records", gone).Dur("age", olderThan).Msg("old records deleted")
 	}
 	return n, nil
 }

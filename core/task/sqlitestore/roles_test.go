@@ -27,7 +27,7 @@ const argument = "SQLITESTORE_ARG"
 func roles() map[string]func(path string) error {
 	return map[string]func(string) error{
 		"write": writeForEver, "first": firstOpens, "paced": paced, "own": own, "scribble": scribble, "rss": rss,
-		"create": createWhenTold, "full": fillDisk,
+		"create": createWhenTold, "full": fillDisk, "put": putForEver, "compete": putWhenTold,
 	}
 }
 
