@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
+	"github.com/opencode-sidecar/opencode-sidecar/core/record"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/memstore"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/sqlitestore"
@@ -27,6 +28,7 @@ const (
 type tasksStore struct {
 	task.Store
 	shared *sqlitestore.Store // nil if in memory
+	others record.Store       // kept in the same place
 	log    zerolog.Logger
 	// warnings of the store, for the user.
 	warnings *warnings
@@ -38,7 +40,7 @@ type tasksStore struct {
 
 // openStore opens the store at path, which may be memoryOnly.
 func openStore(path string, log zerolog.Logger) *tasksStore {
-	s := &tasksStore{log: log, warnings: newWarnings(log), patience: claimLimit}
+	s := &tasksStore{log: log, warnings: newWarnings(log), patience: claimLimit, others: record.NewMemory()}
 	if path == memoryOnly {
 		s.Store = memstore.New()
 		return s
@@ -49,7 +51,7 @@ func openStore(path string, log zerolog.Logger) *tasksStore {
 		s.warnings.note(fmt.Sprintf("Tasks are kept in memory only and end with OpenCode: %v", err))
 		return s
 	}
-	s.Store, s.shared = shared, shared
+	s.Store, s.shared, s.others = shared, shared, shared.Records()
 	for _, text := range found.Warnings {
 		s.warnings.note(text)
 	}
@@ -63,6 +65,9 @@ func (s *tasksStore) owners() delegate.Owners {
 	}
 	return owners{s.shared}
 }
+
+// records are what other rooms of the core keep where the tasks are.
+func (s *tasksStore) records() record.Store { return s.others }
 
 // retain deletes what is older than age now, and then daily until ctx ends.
 func (s *tasksStore) retain(ctx context.Context, age time.Duration) {
