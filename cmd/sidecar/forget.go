@@ -31,7 +31,8 @@ Usage:
                      they ran, where and what they used stay
   --yes              do not ask
 
-Filters narrow each other. Open tasks are left as they are. Sessions in OpenCode, files below
+Filters narrow each other. Open tasks are left as they are. Missions that are over, of the same
+session, worktree or age, are deleted with or without --records; open ones are left. Sessions in OpenCode, files below
 .opencode/archive, the log and, except with --all, damaged databases that were set aside are not
 touched. What is erased is overwritten in the database; copies that you or your backups have made of
 it are not.
@@ -100,6 +101,9 @@ func forgetCommand(ctx context.Context, args []string, c *console) int {
 	return code
 }
 
+// missionKind is the kind of a session's mission among the records.
+const missionKind = "mission"
+
 // forgetting is one run of the command.
 type forgetting struct {
 	c       *console
@@ -131,13 +135,13 @@ func (f *forgetting) run(ctx context.Context, yes bool) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	left := ""
-	switch {
-	case open == 1:
-		left = " 1 open task is left as it is; `sidecar tasks cancel` stops tasks."
-	case open > 1:
-		left = fmt.Sprintf(" %d open tasks are left as they are; `sidecar tasks cancel` stops tasks.", open)
+	var others, openOthers map[string]int
+	if f.id == "" {
+		if others, openOthers, err = f.store.CountRecords(ctx, f.chosenRecords()); err != nil {
+			return 0, err
+		}
 	}
+	left := leftAlone(open, openOthers)
 	if f.all {
 		aside, err := f.store.SetAside()
 		if err != nil {
@@ -145,17 +149,18 @@ func (f *forgetting) run(ctx context.Context, yes bool) (code int, err error) {
 		}
 		f.aside = len(aside)
 	}
-	if len(chosen) == 0 && f.aside == 0 {
+	if len(chosen) == 0 && len(others) == 0 && f.aside == 0 {
 		fmt.Fprintln(f.c.out, "No ended tasks match, so nothing was forgotten."+left)
 		return 0, nil
 	}
 	if !yes {
 		if !f.c.asks {
-			return f.c.misused("forget", "not on a terminal, so nobody can confirm; add --yes to forget "+count(len(chosen), "task")+f.damaged(" and ")), nil
+			all := append([]string{count(len(chosen), "task")}, f.besides(others)...)
+			return f.c.misused("forget", "not on a terminal, so nobody can confirm; add --yes to forget "+enumerate(all)), nil
 		}
-		question := "Erase the prompts and results of " + count(len(chosen), "ended task") + f.damaged(", and delete ") + "? Their records stay."
+		question := f.say("Erase", "delete", count(len(chosen), "ended task"), others) + "? Their records stay."
 		if f.records {
-			question = "Delete " + count(len(chosen), "ended task") + f.damaged(" and ") + " altogether?"
+			question = f.say("Erase", "delete", count(len(chosen), "ended task"), others) + " altogether?"
 		}
 		if !f.c.confirm(ctx, question+left) {
 			fmt.Fprintln(f.c.out, "Nothing was forgotten.")
@@ -163,22 +168,92 @@ func (f *forgetting) run(ctx context.Context, yes bool) (code int, err error) {
 		}
 	}
 	n, err := f.forget(ctx, chosen)
-	text := "Erased the prompts and results of " + count(n, "task") + f.damaged(", and deleted ") + "."
-	if f.records {
-		text = "Deleted " + count(n, "task") + f.damaged(" and ") + "."
+	var gone map[string]int
+	if err == nil && len(others) > 0 {
+		gone, err = f.store.ForgetRecords(ctx, f.chosenRecords())
 	}
-	if n > 0 || err == nil {
-		fmt.Fprintln(f.c.out, text+left)
+	if n > 0 || len(gone) > 0 || err == nil {
+		fmt.Fprintln(f.c.out, f.say("Erased", "deleted", count(n, "task"), gone)+"."+left)
 	}
 	return 0, err
 }
 
-// damaged names, after and, the files that were set aside; "" if there are none.
-func (f *forgetting) damaged(and string) string {
-	if f.aside == 0 {
-		return ""
+// say is what is done to so many tasks, and to what goes besides.
+func (f *forgetting) say(erase, remove, tasks string, others map[string]int) string {
+	besides := f.besides(others)
+	switch {
+	case f.records:
+		return strings.ToUpper(remove[:1]) + remove[1:] + " " + enumerate(append([]string{tasks}, besides...))
+	case len(besides) == 0:
+		return erase + " the prompts and results of " + tasks
 	}
-	return and + count(f.aside, "file") + " of a damaged database"
+	return erase + " the prompts and results of " + tasks + ", and " + remove + " " + enumerate(besides)
+}
+
+// besides names what is deleted with the tasks: how many records of each kind,
+// and the files that were set aside.
+func (f *forgetting) besides(others map[string]int) []string {
+	things := countRecords(others, "")
+	if f.aside > 0 {
+		things = append(things, count(f.aside, "file")+" of a damaged database")
+	}
+	return things
+}
+
+// countRecords names how many records there are of each kind that users know.
+func countRecords(byKind map[string]int, adjective string) (things []string) {
+	others := 0
+	for kind, n := range byKind {
+		if kind != missionKind {
+			others += n
+		}
+	}
+	if n := byKind[missionKind]; n > 0 {
+		things = append(things, count(n, adjective+"mission"))
+	}
+	if others > 0 {
+		things = append(things, count(others, "other "+adjective+"record"))
+	}
+	return things
+}
+
+// leftAlone says what is open and therefore stays; "" if nothing is.
+func leftAlone(tasks int, others map[string]int) string {
+	things, hint := countRecords(others, "open "), ""
+	n := tasks
+	for _, of := range others {
+		n += of
+	}
+	if tasks > 0 {
+		things = append([]string{count(tasks, "open task")}, things...)
+		hint = "; `sidecar tasks cancel` stops tasks"
+	}
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return " " + things[0] + " is left as it is" + hint + "."
+	}
+	return " " + enumerate(things) + " are left as they are" + hint + "."
+}
+
+// enumerate joins things as a sentence does.
+func enumerate(things []string) string {
+	last := len(things) - 1
+	if last < 1 {
+		return strings.Join(things, "")
+	}
+	return strings.Join(things[:last], ", ") + " and " + things[last]
+}
+
+// chosenRecords are the records of other rooms that go with the tasks: those of
+// the same session, worktree or age.
+func (f *forgetting) chosenRecords() sqlitestore.Chosen {
+	c := sqlitestore.Chosen{Key: f.query.Parent, Worktree: f.query.Worktree}
+	if f.older > 0 {
+		c.Before = f.c.now().Add(-f.older)
+	}
+	return c
 }
 
 // choose returns the ended tasks that match, and how many open ones do.

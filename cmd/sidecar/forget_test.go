@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/opencode-sidecar/opencode-sidecar/core/record"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/sqlitestore"
 )
@@ -89,6 +91,97 @@ func TestForgetIsGoneFromTheFile(t *testing.T) {
 		}
 		if strings.Contains(string(raw), "the prompt of task_00000001") {
 			t.Errorf("the prompt is still in the database%s", suffix)
+		}
+	}
+}
+
+// keeps stores records of other rooms: two missions that are over, one that is
+// not, and something of a room that this command does not know.
+func (d *desk) keeps() {
+	d.Helper()
+	for _, r := range []record.Record{
+		{Kind: "mission", Key: "ses_p", Worktree: d.worktree},
+		{Kind: "mission", Key: "ses_q", Worktree: "/other"},
+		{Kind: "mission", Key: "ses_open", Worktree: d.worktree, Open: true},
+		{Kind: "loop", Key: "ses_q", Worktree: d.worktree},
+	} {
+		r.Body = []byte(`"the goal of ` + r.Kind + " " + r.Key + `"`)
+		if _, err := d.store.Records().Put(d.Context(), r); err != nil {
+			d.Fatal(err)
+		}
+	}
+}
+
+func (d *desk) kept() (names string) {
+	d.Helper()
+	all, err := d.store.Records().List(d.Context(), record.Query{})
+	if err != nil {
+		d.Fatal(err)
+	}
+	for _, r := range slices.Backward(all) {
+		names += " " + r.Kind + " " + r.Key
+	}
+	return names
+}
+
+func TestForgetTakesRecordsOfOtherRoomsAlong(t *testing.T) {
+	const all, left = " mission ses_p mission ses_q mission ses_open loop ses_q", "; `sidecar tasks cancel` stops tasks.\n"
+	for _, tc := range []struct {
+		args, out string
+		tasks     bool
+		kept      string
+	}{
+		{"--all", "Erased the prompts and results of 3 tasks, and deleted 2 missions and 1 other record. 3 open tasks and 1 open mission are left as they are" + left, true, " mission ses_open"},
+		{"--all --records", "Deleted 3 tasks, 2 missions and 1 other record. 3 open tasks and 1 open mission are left as they are" + left, true, " mission ses_open"},
+		{"--all", "Erased the prompts and results of 0 tasks, and deleted 2 missions and 1 other record. 1 open mission is left as it is.\n", false, " mission ses_open"},
+		{"--session ses_p", "Erased the prompts and results of 0 tasks, and deleted 1 mission.\n", false, " mission ses_q mission ses_open loop ses_q"},
+		{"--session ses_q --worktree .", "Erased the prompts and results of 1 task, and deleted 1 other record.\n", true, " mission ses_p mission ses_q mission ses_open"},
+		{"--session ses_open", "No ended tasks match, so nothing was forgotten. 1 open mission is left as it is.\n", true, all},
+		{"--worktree /other", "Erased the prompts and results of 1 task, and deleted 1 mission.\n", true, " mission ses_p mission ses_open loop ses_q"},
+		{"--older-than 1h --session ses_p", "No ended tasks match, so nothing was forgotten.\n", false, all},
+		{"--task task_00000002", "Erased the prompts and results of 1 task.\n", true, all},
+	} {
+		t.Run(tc.args, func(t *testing.T) {
+			tasks := []task.Task{}
+			if tc.tasks {
+				tasks = someTasks()
+			}
+			d := sit(t, tasks)
+			d.keeps()
+			d.now = time.Now // which the records go by
+			if strings.Contains(tc.args, "session ses_p") {
+				d.now = func() time.Time { return time.Now().Add(time.Minute) }
+			}
+			d.want(forgetCommand, append(strings.Fields(tc.args), "--yes"), 0, tc.out, "")
+			if got := d.kept(); got != tc.kept {
+				t.Errorf("kept are%s, want%s", got, tc.kept)
+			}
+		})
+	}
+}
+
+func TestForgetAsksForRecordsOfOtherRoomsToo(t *testing.T) {
+	d := sit(t, []task.Task{})
+	d.keeps()
+	d.now = func() time.Time { return time.Now().Add(48 * time.Hour) }
+	args := []string{"--older-than", "1d", "--worktree", "."}
+	d.want(forgetCommand, args, 2, "", "sidecar forget: not on a terminal, so nobody can confirm; add --yes to forget 0 tasks, 1 mission and 1 other record\n")
+	d.asks = true
+	const question = "Erase the prompts and results of 0 ended tasks, and delete 1 mission and 1 other record? Their records stay. 1 open mission is left as it is. [y/N] "
+	d.in = strings.NewReader("n\n")
+	d.want(forgetCommand, args, 1, question+"Nothing was forgotten.\n", "")
+	d.in = strings.NewReader("y\n")
+	d.want(forgetCommand, append(args, "--records"), 0, "Delete 0 ended tasks, 1 mission and 1 other record altogether? 1 open mission is left as it is. [y/N] "+
+		"Deleted 0 tasks, 1 mission and 1 other record. 1 open mission is left as it is.\n", "")
+	for _, suffix := range []string{"", "-wal"} {
+		raw, err := os.ReadFile(d.path + suffix)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]bool{"mission ses_p": false, "mission ses_q": true, "loop ses_q": false} {
+			if suffix == "" && strings.Contains(string(raw), "the goal of "+name) != want {
+				t.Errorf("of %s the database has something: %v, want %v", name, !want, want)
+			}
 		}
 	}
 }
