@@ -51,6 +51,13 @@ type Event struct {
 	Status    string        // session.status: busy | idle | retry
 	Error     *MessageError // session.error
 	Question  Question      // permission.asked, permission.replied: which one
+	Todos     []Todo        // todo.updated: the whole list
+}
+
+// Todo is an entry of OpenCode's own todo list of a session. It has no id.
+type Todo struct {
+	Content string `json:"content"`
+	Status  string `json:"status"` // pending | in_progress | completed | cancelled
 }
 
 // ToolCall is a tool call that a session makes.
@@ -104,6 +111,7 @@ func ParseEvent(kind string, properties []byte) (Event, error) {
 			Tokens eventTokens `json:"tokens"`
 		} `json:"info"`
 		Part  eventPart   `json:"part"`
+		Todos []Todo      `json:"todos"`
 		Error *eventError `json:"error"`
 	}
 	if len(properties) > 0 {
@@ -121,6 +129,8 @@ func ParseEvent(kind string, properties []byte) (Event, error) {
 		}
 	case EventPermission:
 		e.Question = Question{ID: p.ID, Permission: p.Permission, Patterns: p.Patterns}
+	case EventTodo:
+		e.Todos = p.Todos
 	case EventReplied:
 		e.Question.ID = p.RequestID
 	case EventSessionError:

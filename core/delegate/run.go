@@ -31,14 +31,16 @@ type run struct {
 	root      string
 	depth     int
 	agent     string
-	group     string
-	mode      task.Mode
-	priority  task.Priority
-	wake      task.Wake
-	hints     chan struct{} // the session may have stopped: look
-	done      chan struct{} // closed when the task is terminal and its slot free
-	made      time.Time
-	active    atomic.Int64 // nanoseconds from made to the last sign of life: a suspended machine's clock stands still
+	// description is the task's, for people.
+	description string
+	group       string
+	mode        task.Mode
+	priority    task.Priority
+	wake        task.Wake
+	hints       chan struct{} // the session may have stopped: look
+	done        chan struct{} // closed when the task is terminal and its slot free
+	made        time.Time
+	active      atomic.Int64 // nanoseconds from made to the last sign of life: a suspended machine's clock stands still
 
 	// Guarded by mu.
 	model      host.Model
@@ -88,7 +90,7 @@ type run struct {
 // newRun returns the run of an open task.
 func newRun(t task.Task) *run {
 	return &run{
-		id: t.ID, directory: t.Directory, worktree: t.Worktree, parent: t.Parent, root: t.Root, depth: t.Depth, agent: t.Agent,
+		id: t.ID, directory: t.Directory, worktree: t.Worktree, parent: t.Parent, root: t.Root, depth: t.Depth, agent: t.Agent, description: t.Description,
 		group: t.Group, mode: t.Mode, priority: t.Priority, wake: t.Wake,
 		model: t.Model, background: t.Background, before: t.Usage,
 		hints: make(chan struct{}, 1), done: make(chan struct{}), made: time.Now(),
