@@ -147,8 +147,8 @@ func TestAKillLosesNoRecordThatWasAcknowledged(t *testing.T) {
 		s := open(t, path)
 		for key, version := range acknowledged {
 			r, err := s.Records().Get(t.Context(), "mission", key)
-			// Each of the writers may have been in one more Put, and cut off while it said so.
-			if err != nil || r.Version < version || r.Version > version+2 || string(r.Body) != fmt.Sprint(r.Version) {
+			// One more may have been stored of which nobody heard.
+			if err != nil || r.Version < version || r.Version > version+1 || string(r.Body) != fmt.Sprint(r.Version) {
 				t.Fatalf("round %d: version %d of %s was acknowledged: %+v, %v", round, version, key, r, err)
 			}
 		}
@@ -212,14 +212,14 @@ func TestOfTwoProcessesOneWins(t *testing.T) {
 }
 
 func TestAFullDiskRefusesRecords(t *testing.T) {
-	s, _, err := Open(Options{Path: file(t), Log: zerolog.Nop(), pragmas: []string{"max_page_count(200)"}})
+	s, _, err := Open(Options{Path: file(t), Log: zerolog.Nop(), pragmas: []string{"max_page_count(100)"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	large := []byte(`"` + strings.Repeat("x", record.MaxBody-2) + `"`)
 	var accepted []record.Record
-	for i := range 20 {
+	for i := range 8 {
 		r := recordtest.Sample(fmt.Sprint(i))
 		r.Body = large
 		got, err := s.Records().Put(t.Context(), r)
@@ -229,8 +229,8 @@ func TestAFullDiskRefusesRecords(t *testing.T) {
 			t.Errorf("Put: %v, want ErrFull", err)
 		}
 	}
-	if len(accepted) == 0 || len(accepted) == 20 {
-		t.Fatalf("%d of 20 were accepted", len(accepted))
+	if len(accepted) == 0 || len(accepted) == 8 {
+		t.Fatalf("%d of 8 were accepted", len(accepted))
 	}
 	for _, want := range accepted {
 		got, err := s.Records().Get(t.Context(), want.Kind, want.Key)
@@ -324,7 +324,7 @@ func TestRecordsOfADamagedFileAreSaved(t *testing.T) {
 	var want []record.Record
 	for i := range n {
 		r := recordtest.Sample(fmt.Sprint(i))
-		if i%10 == 0 {
+		if i%40 == 0 {
 			r.Body = []byte(`"` + strings.Repeat("x", record.MaxBody-2) + `"`)
 		}
 		want = append(want, put(t, filler, r))
