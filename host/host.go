@@ -84,6 +84,15 @@ type Toast struct {
 	Duration time.Duration
 }
 
+// Ask is a question to OpenCode's permission rules, on behalf of a tool call.
+// Where the rules say "ask", OpenCode puts it to the user.
+type Ask struct {
+	Permission string         // edit, bash, external_directory, ...
+	Patterns   []string       // what the call is about to touch, each judged by itself
+	Always     []string       // what the user allows by answering "always"
+	Metadata   map[string]any // for the dialog: of edit, filepath and diff
+}
+
 // Status is what a session that is not idle does.
 type Status struct {
 	Type    string // busy | retry
@@ -198,4 +207,18 @@ var ErrWorkspaceClosed = errors.New("the workspace is closed")
 func NotFound(err error) bool {
 	e, ok := errors.AsType[*CallError](err)
 	return ok && (e.Status == http.StatusNotFound || e.Name == "NotFoundError")
+}
+
+// NotAllowed reports whether err says that the permission rules, or the user
+// whom they had asked, do not allow what an Ask was about.
+func NotAllowed(err error) bool {
+	e, ok := errors.AsType[*CallError](err)
+	if !ok {
+		return false
+	}
+	switch e.Name {
+	case "PermissionDeniedError", "PermissionRejectedError", "PermissionCorrectedError":
+		return true
+	}
+	return false
 }

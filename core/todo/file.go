@@ -204,6 +204,16 @@ func (f *File) look() (doc *Document, changed bool, err error) {
 	return doc, changed, err
 }
 
+// take reads the file and counts what it holds as known to whoever watches,
+// unless something is wrong with it.
+func (f *File) take() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if doc, err := f.read(false); warningOf(doc, err) == nil {
+		f.seen = stateKey(doc, nil)
+	}
+}
+
 // last is the document that was read last, or that of a missing file.
 func (f *File) last() *Document {
 	f.mu.Lock()

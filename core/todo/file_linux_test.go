@@ -1,6 +1,7 @@
 package todo
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -140,7 +141,7 @@ func TestCloseGivesAllBack(t *testing.T) {
 	w := newWorktree(t, "- [ ] a\n")
 	before := handles()
 	for range 20 {
-		watcher := NewWatcher(w.file, func(Update) {}, WatchOptions{})
+		watcher := NewWatcher(w.file, func(context.Context, Update) {}, WatchOptions{})
 		watcher.Start()
 		w.write("- [x] a\n")
 		watcher.Close()

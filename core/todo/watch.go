@@ -58,7 +58,7 @@ type Watcher struct {
 	file     *File
 	quiet    time.Duration
 	maxDelay time.Duration
-	tell     func(Update)
+	tell     func(context.Context, Update)
 	notifier func() (notifier, error)
 
 	asked  chan struct{}
@@ -92,8 +92,9 @@ func newSystemNotifier() (notifier, error) {
 // wrong with it, and once for each: not for what it finds at first, except a
 // warning, not for edits made through this File, and not for a file that was
 // written with what it held. Calls come one at a time, from the watcher's
-// goroutine; tell must not call Close.
-func NewWatcher(file *File, tell func(Update), options WatchOptions) *Watcher {
+// goroutine; their context ends with the watcher, which waits for them. tell must
+// not call Close.
+func NewWatcher(file *File, tell func(context.Context, Update), options WatchOptions) *Watcher {
 	w := &Watcher{
 		file: file, tell: tell, quiet: options.Quiet, maxDelay: options.MaxDelay,
 		notifier: newSystemNotifier, asked: make(chan struct{}, 1), ended: make(chan struct{}),

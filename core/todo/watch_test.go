@@ -1,6 +1,7 @@
 package todo
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -33,7 +34,7 @@ func newWatched(t *testing.T, content string) *watched {
 func prepareWatched(t *testing.T, content string, options WatchOptions) *watched {
 	t.Helper()
 	w := &watched{worktree: newWorktree(t, content), updates: make(chan Update, 1000)}
-	w.watcher = NewWatcher(w.file, func(u Update) { w.updates <- u }, options)
+	w.watcher = NewWatcher(w.file, func(_ context.Context, u Update) { w.updates <- u }, options)
 	t.Cleanup(w.watcher.Close)
 	return w
 }

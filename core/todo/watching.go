@@ -61,7 +61,7 @@ func (r *watch) run(ctx context.Context) {
 	defer r.retry.stop()
 	for {
 		for _, update := range r.news {
-			r.tell(update)
+			r.tell(ctx, update)
 		}
 		r.news = nil
 		var events <-chan fsnotify.Event

@@ -260,8 +260,8 @@ func sweep(at *target) {
 	}
 }
 
-// Create makes the file, and its folder, with a first content. It is for a
-// person's explicit wish; nothing else makes a todo file. The error is an
+// Create makes the file, and its folder, with a first content. It is for when a
+// list was asked for: nobody gets a todo file uninvited. The error is an
 // fs.ErrExist if there is one.
 func (f *File) Create(ctx context.Context, e Edit, content []byte) (*Document, error) {
 	doc, err := Parse(content)

@@ -95,6 +95,25 @@ func (c *Client) Agents(ctx context.Context, directory string) ([]host.Agent, er
 	return out, nil
 }
 
+// Ask asks OpenCode's permission rules, and through them perhaps the user, on
+// behalf of a running tool call. It returns nil once that is allowed; of a
+// refusal, host.NotAllowed is true. A person may think for as long as it takes:
+// unlike all other calls this one has no deadline of its own.
+func (c *Client) Ask(ctx context.Context, callID string, q host.Ask) error {
+	params := wire.ToolAskParams{CallID: callID, Permission: q.Permission, Patterns: q.Patterns, Always: q.Always, Metadata: q.Metadata}
+	if params.Patterns == nil { // OpenCode takes no null for any of them
+		params.Patterns = []string{}
+	}
+	if params.Always == nil {
+		params.Always = []string{}
+	}
+	if params.Metadata == nil {
+		params.Metadata = map[string]any{}
+	}
+	var nothing wire.Empty
+	return describe(ctx, wire.HostToolAsk.Name, c.caller.Call(ctx, wire.HostToolAsk.Name, params, &nothing))
+}
+
 // Toast shows a toast in the TUI; elsewhere it does nothing.
 func (c *Client) Toast(ctx context.Context, directory string, t host.Toast) error {
 	_, err := invoke(ctx, c, wire.HostToast, directory, readDeadline, func(ws string) wire.ToastParams {

@@ -1,5 +1,5 @@
 // Package client makes the typed calls to OpenCode, through the shim. Each call
-// has a deadline of its own, because a host call may hang, and fails with a
+// but Ask has a deadline of its own, because a host call may hang, and fails with a
 // *host.CallError, host.ErrWorkspaceClosed or the error of its context.
 package client
 
