@@ -69,21 +69,26 @@ export class Hub {
     }
   }
 
-  /** Calls a hook of a running sidecar, or of one that a message wakes, within HOOK_MS. It never rejects: undefined says that there is no answer. */
+  /** Calls a hook of a running sidecar, or of one that it wakes, within HOOK_MS in all. It never rejects: undefined says that there is no answer. */
   async hook<M extends keyof Requests & `hook/${string}`>(
     workspace: Workspace, method: M, params: Omit<Requests[M]["params"], "workspace">,
   ): Promise<Requests[M]["result"] | undefined> {
-    const child = this.child ?? (method === "hook/chat.message" ? await this.wake() : undefined);
-    if (!child || child.slow || !this.workspaces.has(workspace.id)) return undefined;
+    const asked = method === "hook/command"; // a person waits for what comes of it: worth a deadline even if the last one was missed
+    let child = this.child;
+    if (!this.workspaces.has(workspace.id) || (child ? child.slow && !asked : !asked && !this.wakes(method))) return undefined;
     try {
-      return await child.hold(() => deadline(HOOK_MS, async (signal) => {
-        await until(signal, this.opened(child, workspace));
-        return child.peer.request(method, { ...params, workspace: workspace.id }, signal);
-      }));
+      return await deadline(HOOK_MS, async (signal) => {
+        const running = (child ??= await until(signal, this.start()));
+        return running.hold(async () => {
+          await until(signal, this.opened(running, workspace));
+          return running.peer.request(method, { ...params, workspace: workspace.id }, signal);
+        });
+      });
     } catch (cause) {
-      if (!(cause instanceof Late) || child.slow) return undefined;
-      child.slow = true; // one missed deadline is all that a stopped sidecar may cost a turn
-      child.peer.request("ping", {}).then(() => (child.slow = false), () => {});
+      if (!(cause instanceof Late) || !child || child.slow) return undefined;
+      const late = child;
+      late.slow = true; // one missed deadline is all that a stopped sidecar may cost a turn
+      late.peer.request("ping", {}).then(() => (late.slow = false), () => {});
     }
   }
 
@@ -106,11 +111,10 @@ export class Hub {
     return known;
   }
 
-  /** Starts the sidecar for the first message that a person sends: tasks of an earlier OpenCode may have something to tell its session. */
-  private async wake(): Promise<Child | undefined> {
-    if (this.woken || !hasTasks()) return undefined;
-    this.woken = true;
-    return deadline(HOOK_MS, (signal) => until(signal, this.start())).catch(() => undefined);
+  /** Whether a hook starts the sidecar: the first message of a person does, where tasks of an earlier OpenCode may have something to tell its session. */
+  private wakes(method: string): boolean {
+    if (method !== "hook/chat.message" || this.woken || !hasTasks()) return false;
+    return (this.woken = true);
   }
 
   private start(): Promise<Child> {

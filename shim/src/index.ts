@@ -2,6 +2,7 @@
 // on its start path, several times per process, also for one-shot commands.
 import { randomUUID } from "node:crypto";
 import type { Hooks, Plugin, ToolDefinition } from "@opencode-ai/plugin";
+import { Crew } from "./crew.js";
 import { TOOLS } from "./generated/manifest.js";
 import { type Client, tell } from "./host.js";
 import { Hub, type Workspace } from "./hub.js";
@@ -25,7 +26,10 @@ const server: Plugin = async (input, options) => {
 };
 
 function hooks(hub: Hub, workspace: Workspace): Hooks {
+  const crew = new Crew(hub, workspace);
   return {
+    config: safe((config) => crew.add(config)),
+    "command.execute.before": safe((input, output) => crew.before(input, output)),
     tool: Object.fromEntries(TOOLS.map((tool) => [tool.name, definition(hub, workspace, tool)])),
     "tool.definition": safe(async ({ toolID }, output) => {
       const schema = TOOLS.find(({ name }) => name === toolID)?.schema;

@@ -39,6 +39,10 @@ const handlers = {
     if (--open === 0 && FAKE_MODE === "exit-on-close") setTimeout(() => process.exit(0), 20);
     return FAKE_MODE === "slow-close" ? new Promise(() => {}) : {};
   },
+  "hook/command": (p) => {
+    if (FAKE_MODE === "no-command") throw { code: -32601, message: "unknown method hook/command", data: { kind: "unknown-method" } };
+    return p.command === "task" ? {} : { text: `${p.command}: ${p.arguments}` };
+  },
   "hook/chat.message": () => ({}),
   "hook/messages.transform": (p) => {
     transforms++;

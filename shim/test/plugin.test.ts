@@ -1,13 +1,13 @@
 // The built plugin with a fake sidecar, in this runtime.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { TOOLS } from "../src/generated/manifest.js";
+import { AGENTS, COMMANDS, TOOLS } from "../src/generated/manifest.js";
 
 // This file runs from dist/test/.
 const PLUGIN = fileURLToPath(new URL("../index.js", import.meta.url));
@@ -18,7 +18,10 @@ const KEY = Symbol.for("opencode-sidecar");
 interface Part { type: string; id: string; text?: string; synthetic?: boolean; messageID: string; sessionID: string }
 interface Turn { messages: { info: { id: string; role: string; sessionID: string }; parts: Part[] }[] }
 interface Result { title: string; output: string; metadata: { pid: number } }
+interface Config { agent?: Record<string, Record<string, unknown>>; command?: Record<string, object>; [key: string]: unknown }
 interface Hooks {
+  config(config: Config): Promise<void>;
+  "command.execute.before"(input: { command: string; sessionID: string; arguments: string }, output: { parts: object[] }): Promise<void>;
   tool: Record<string, { description: string; args: object; execute(args: object, context: object): Promise<Result> }>;
   event(input: { event: { type: string; properties: object } }): Promise<void>;
   "tool.definition"(input: { toolID: string }, output: { jsonSchema?: unknown }): Promise<void>;
@@ -48,6 +51,19 @@ class Bed {
   keepTasks(): void {
     mkdirSync(join(this.dir, "opencode-sidecar"), { recursive: true });
     writeFileSync(join(this.dir, "opencode-sidecar", "tasks.db"), "");
+  }
+
+  /** Writes the agents of the project, and returns where. */
+  agentsFile(content: string): string {
+    const path = join(this.dir, ".opencode", "agents.json");
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, content);
+    return path;
+  }
+
+  /** What the user has been told so far, without the copies that are toasts. */
+  told(): string[] {
+    return this.seen.filter(({ name }) => name === "app.log").map(({ options }) => (options as { body: { message: string } }).body.message);
   }
 
   async plugin(options: object | undefined = { binary: FAKE }, file = PLUGIN): Promise<Hooks> {
@@ -143,6 +159,20 @@ async function timed(work: Promise<unknown>): Promise<number> {
 
 function say(hooks: Hooks, messageID = "msg_1"): Promise<void> {
   return hooks["chat.message"]({ sessionID: "ses_1", agent: "plan" }, { message: { id: messageID } });
+}
+
+/** Enters a command, and returns the parts that OpenCode would send to the model. */
+async function enter(hooks: Hooks, command: string, args = ""): Promise<object[]> {
+  const parts: object[] = [{ type: "text", text: "the template" }, { type: "file", url: "file:///a" }];
+  await hooks["command.execute.before"]({ command, sessionID: "ses_1", arguments: args }, { parts });
+  return parts;
+}
+
+const UNTOUCHED = [{ type: "text", text: "the template" }, { type: "file", url: "file:///a" }];
+
+async function configured(hooks: Hooks, config: Config = {}): Promise<Hooks> {
+  await hooks.config(config);
+  return hooks;
 }
 
 function turn(): Turn {
@@ -260,6 +290,192 @@ scenario("what the sidecar wants to survive a compaction is added to it", "", as
   await call(hooks, {});
   await hooks["experimental.session.compacting"]({ sessionID: "ses_1" }, output);
   assert.deepEqual(output.context, ["theirs", "carry ses_1", "on"]);
+});
+
+scenario("our agents and commands are added, and nothing else is changed", "", async (bed) => {
+  const theirs: Config = { agent: { build: { temperature: 1 } }, command: { mine: { template: "m" } }, default_agent: "plan", mode: {} };
+  const config: Config = structuredClone(theirs);
+  await configured(await bed.plugin(), config);
+  const ours = (list: readonly { name: string }[]) => Object.fromEntries(list.map(({ name, ...one }) => [name, one]));
+  assert.deepEqual(config, { ...theirs, agent: { ...theirs.agent, ...ours(AGENTS) }, command: { ...theirs.command, ...ours(COMMANDS) } });
+  const empty: Config = {};
+  await configured(await bed.plugin(), empty);
+  assert.notEqual(empty.agent!.Reviewer!.permission, config.agent!.Reviewer!.permission); // no workspace changes another's
+  assert.deepEqual([empty.agent, empty.command], [ours(AGENTS), ours(COMMANDS)]);
+  assert.deepEqual([bed.spawns(), bed.seen], [0, []]);
+});
+
+scenario("an agent with a prompt is the user's own; one without says how ours is wanted", "", async (bed) => {
+  const own = { prompt: "mine", mode: "primary", permission: {}, options: {} };
+  const config: Config = {
+    agent: {
+      Worker: structuredClone(own),
+      Reviewer: { model: "p/m", color: "#000000", hidden: false, prompt: "", options: { effort: "high" }, permission: { bash: "ask" } },
+      Planner: { permission: { "*": "deny", edit: "allow" } },
+    },
+  };
+  await configured(await bed.plugin(), config);
+  const [planner, reviewer] = ["Planner", "Reviewer"].map((one) => AGENTS.find(({ name }) => name === one)!);
+  assert.deepEqual(config.agent!.Worker, own);
+  const { name: _, ...rest } = reviewer!;
+  assert.deepEqual(config.agent!.Reviewer, {
+    ...rest, model: "p/m", color: "#000000", hidden: false, options: { effort: "high" }, permission: { ...reviewer!.permission, bash: "ask" },
+  });
+  assert.equal(config.agent!.Planner!.prompt, planner!.prompt);
+  assert.deepEqual(Object.entries(config.agent!.Planner!.permission as object), [["*", "deny"], ["edit", "allow"]]); // in the order that gives it its meaning
+});
+
+scenario("what a user has disabled stays disabled, and the commands do without it", "", async (bed) => {
+  const config: Config = { agent: { Commander: { disable: true } } };
+  await configured(await bed.plugin(), config);
+  assert.equal(config.agent!.Commander!.disable, true);
+  assert.ok(!("agent" in config.command!.task!));
+});
+
+const ENTRY = { id: "x", description: "d", systemPrompt: "I am x", canWrite: true, canBash: true };
+
+scenario("agents.json adds agents under their names, as an object or as a list", "", async (bed) => {
+  const hooks = await bed.plugin();
+  const read = async (content: unknown, config: Config = {}) => {
+    bed.agentsFile(typeof content === "string" ? content : JSON.stringify(content));
+    await configured(hooks, config);
+    AGENTS.forEach(({ name }) => name in ((content ?? {}) as object) || delete config.agent![name]);
+    return config.agent;
+  };
+  const plain = { description: "d", mode: "subagent", prompt: "I am x", permission: {}, options: {} };
+  const all = { mode: "primary", color: "#00ff00", hidden: true };
+  const full = { ...ENTRY, ...all, thinking: true, budgetTokens: 4000, canWrite: false, canBash: false };
+  assert.deepEqual(await read({ a: ENTRY, "größer 2": full }), {
+    a: plain,
+    "größer 2": { ...plain, ...all, permission: { edit: "deny", bash: "deny" }, options: { thinking: { type: "enabled", budgetTokens: 4000 } } },
+  });
+  assert.deepEqual(await read([ENTRY, { ...ENTRY, id: "y" }]), { x: plain, y: plain });
+  assert.deepEqual((await read({ a: { ...ENTRY, thinking: false, budgetTokens: 1 }, b: { ...ENTRY, budgetTokens: 1 }, c: { ...ENTRY, thinking: true } }) as Record<string, { options: object }>), {
+    a: plain, b: { ...plain, options: { thinking: { type: "enabled", budgetTokens: 1 } } }, c: { ...plain, options: { thinking: { type: "enabled" } } },
+  });
+  assert.deepEqual(await read({ Worker: ENTRY }), { Worker: plain }); // in place of ours
+  const own = { agent: { x: { prompt: "the user's" }, y: { model: "p/m" } } };
+  assert.deepEqual(await read([ENTRY, { ...ENTRY, id: "y" }], own), { x: { prompt: "the user's" }, y: { ...plain, model: "p/m" } });
+  assert.deepEqual(bed.seen, []);
+});
+
+scenario("a wrong entry of agents.json is left out with a sentence, and the others are kept", "", async (bed) => {
+  const { canWrite: _, ...open } = ENTRY;
+  const wrong = {
+    a: open, b: { ...ENTRY, canBash: "no" }, c: { ...ENTRY, mode: "weird" }, d: { ...ENTRY, color: "zzz" }, e: { ...ENTRY, systemPrompt: "" },
+    f: null, g: 3, h: [], build: ENTRY, "../i": ENTRY, constructor: ENTRY, j: { ...ENTRY, hidden: "yes" }, k: { ...ENTRY, budgetTokens: "many" },
+  };
+  const wants = [
+    /"a" is left out: canWrite must be a boolean/, /"b".*canBash must be a boolean/, /"c".*mode must be primary or subagent/, /"d".*color must be #rrggbb/, /"e".*systemPrompt is empty/,
+    /"f".*description must be a string/, /"g".*description/, /"h".*description/, /"build".*OpenCode has an agent of this name/, /"\.\.\/i".*its name/, /"constructor".*its name/, /"j".*hidden must be a boolean/,
+    /"k".*budgetTokens must be a number/,
+  ];
+  bed.agentsFile(`{"__proto__": ${JSON.stringify(ENTRY)}, ${JSON.stringify({ ...wrong, good: ENTRY, limited: { ...ENTRY, maxTokens: 5 } }).slice(1)}`);
+  const config: Config = {};
+  await configured(await bed.plugin(), config);
+  assert.deepEqual(Object.keys(config.agent!).sort(), [...AGENTS.map(({ name }) => name), "good", "limited"].sort());
+  const told = bed.told();
+  assert.equal(told.length, wants.length + 2, told.join("\n"));
+  for (const want of [...wants, /"__proto__".*its name/, /maxTokens of the agent "limited" has no effect/]) assert.ok(told.some((text) => want.test(text)), `${want}: ${told.join("\n")}`);
+  bed.agentsFile(JSON.stringify([null, open, { ...ENTRY, id: 4 }, ENTRY]));
+  const list: Config = {};
+  await configured(await bed.plugin(), list);
+  assert.ok("x" in list.agent!);
+  assert.match(bed.told().at(-3)!, /the agent without an id is left out/);
+});
+
+scenario("an agents.json that cannot be read is ignored with a sentence, and never waited for", "", async (bed) => {
+  const tries: [string, RegExp | undefined][] = [
+    ["{", /agents\.json is ignored: it is not JSON/], ["3", /neither an object nor a list/], ["null", /neither an object nor a list/], ["{}", undefined], ["[]", undefined],
+    [`{"a": "${"x".repeat(256 << 10)}"}`, /is ignored: it has 262153 bytes, over the limit of 262144/],
+  ];
+  for (const [content, want] of tries) {
+    bed.agentsFile(content);
+    const config: Config = {};
+    await configured(await bed.plugin(), config);
+    assert.deepEqual(Object.keys(config.agent!), AGENTS.map(({ name }) => name));
+    const told = bed.told();
+    assert.deepEqual([told.length, want?.test(told[0]!)], want ? [1, true] : [0, undefined], `${content.slice(0, 9)}: ${told}`);
+    bed.seen.length = 0;
+  }
+  const path = bed.agentsFile("");
+  const make = [() => mkdirSync(path), () => symlinkSync("agents.json", path), ...(process.platform === "win32" ? [] : [() => void execFileSync("mkfifo", [path])])];
+  for (const [n, one] of make.entries()) {
+    rmSync(path, { recursive: true });
+    one();
+    const config: Config = {};
+    await configured(await bed.plugin(), config);
+    assert.deepEqual([bed.told().length, Object.keys(config.agent!).length], [1, AGENTS.length]);
+    assert.match(bed.told()[0]!, n === 1 ? /is ignored: ELOOP/ : /is ignored: it is not a regular file/);
+    bed.seen.length = 0;
+  }
+  rmSync(dirname(path), { recursive: true });
+  writeFileSync(dirname(path), "no folder");
+  await configured(await bed.plugin());
+  assert.deepEqual(bed.told(), []);
+});
+
+scenario("a configuration that cannot be changed does not stop OpenCode", "", async (bed) => {
+  await configured(await bed.plugin(), Object.freeze({}));
+  await configured(await bed.plugin(), { agent: Object.freeze({}) });
+});
+
+scenario("a command of ours starts the sidecar, whose answer takes the place of its text", "", async (bed) => {
+  const hooks = await configured(await bed.plugin());
+  assert.deepEqual(await enter(hooks, "status", "a\n@b  "), [{ type: "text", text: "status: a\n@b  " }]);
+  assert.deepEqual(bed.methods(), ["initialize", "workspace/open", "hook/command"]);
+  assert.deepEqual(bed.log().at(-1)?.params, { workspace: "wrk_1", command: "status", sessionID: "ses_1", arguments: "a\n@b  " });
+  assert.deepEqual(await enter(hooks, "task", "x"), UNTOUCHED); // an answer without text
+  assert.deepEqual(await enter(hooks, "review"), UNTOUCHED);
+  assert.equal(bed.methods().filter((method) => method === "hook/command").length, 2);
+  assert.deepEqual(bed.told(), []);
+});
+
+scenario("a command that the user has too never reaches the sidecar", "", async (bed) => {
+  const own = { description: "mine", template: "my stop" };
+  const config: Config = { command: { stop: { ...own } } };
+  const hooks = await configured(await bed.plugin(), config);
+  assert.deepEqual(config.command!.stop, own);
+  assert.deepEqual(await enter(hooks, "stop"), UNTOUCHED);
+  assert.equal(bed.spawns(), 0);
+  const other = await configured(await bed.plugin()); // another folder, without one
+  assert.deepEqual(await enter(other, "stop"), [{ type: "text", text: "stop: " }]);
+  assert.deepEqual(await enter(hooks, "stop"), UNTOUCHED);
+});
+
+scenario("commands stay ours when OpenCode hands out the same configuration again", "", async (bed) => {
+  const config: Config = {};
+  await configured(await bed.plugin(), config);
+  const again = await configured(await bed.plugin(), config);
+  assert.deepEqual(await enter(again, "stop"), [{ type: "text", text: "stop: " }]);
+});
+
+for (const mode of ["crash", "silent", "refuse", "no-command"])
+  scenario(`where the sidecar cannot answer a command runs as it is, and for a mission the user is told (${mode})`, mode, async (bed) => {
+    const hooks = await configured(await bed.plugin());
+    assert.deepEqual(await enter(hooks, "stop"), UNTOUCHED);
+    assert.deepEqual(bed.told(), []);
+    assert.deepEqual(await enter(hooks, "task", "x"), UNTOUCHED);
+    await eventually("it is told", () => bed.told().length === 1);
+    assert.match(bed.told()[0]!, /nobody drives this mission/);
+  });
+
+scenario("a command starts the sidecar whenever none runs, and tries even one that was late", "crash", async (bed) => {
+  const hooks = await configured(await bed.plugin());
+  await enter(hooks, "stop");
+  await bed.ended();
+  process.env.FAKE_MODE = "";
+  const [part] = (await enter(hooks, "stop")) as { text: string }[];
+  assert.equal(part!.text, "stop: ");
+  const pid = bed.starts().at(-1)!;
+  process.kill(pid, "SIGSTOP");
+  await say(hooks); // is late
+  const pending = enter(hooks, "stop", "now");
+  process.kill(pid, "SIGCONT");
+  assert.deepEqual(await pending, [{ type: "text", text: "stop: now" }]);
+  process.kill(pid, "SIGSTOP");
+  assert.deepEqual(await enter(hooks, "stop"), UNTOUCHED);
+  process.kill(pid, "SIGCONT");
 });
 
 scenario("warnings about options reach the user", "warn", async (bed) => {
