@@ -45,6 +45,7 @@ func Agents() []Agent {
 	return []Agent{
 		{
 			Name: commander, Mode: "primary", Color: "#ffea98", Prompt: prompt("commander"),
+			Permission:  map[string]any{"question": "allow"}, // which OpenCode denies to agents that are not its own
 			Description: "Takes a mission to its end: plans it, delegates what can run in parallel, verifies every part.",
 		},
 		{
@@ -81,8 +82,8 @@ func Commands() []Command {
 		{Name: "plan", Description: "Write the plan of a mission into .opencode/todo.md, without carrying it out", Template: prompt("plan"), Agent: commander},
 		{Name: "agents", Description: "Show the agents that work can be delegated to", Template: silent("nothing is known about the agents and their tasks")},
 		{Name: "status", Description: "Show how far the mission and its tasks are", Template: silent("nothing is known about the mission and its tasks")},
-		{Name: "stop", Description: "Stop the mission of this session", Template: silent("nothing is known to have been stopped")},
-		{Name: "cancel", Description: "Cancel the mission of this session", Template: silent("nothing is known to have been cancelled")},
+		{Name: "stop", Description: "Stop the mission of this session; its tasks go on", Template: silent("nothing is known to have been stopped")},
+		{Name: "cancel", Description: "Stop the mission of this session and cancel its tasks", Template: silent("nothing is known to have been stopped or cancelled")},
 	}
 }
 

@@ -80,9 +80,13 @@ func TestCrewIsAddedToOpenCode(t *testing.T) {
 		if diff := cmp.Diff(hosttest.Agent{Name: want.Name, Description: want.Description, Mode: want.Mode, Hidden: want.Hidden, Color: want.Color, Prompt: want.Prompt}, got); diff != "" {
 			t.Error(diff)
 		}
-		notes := slices.Contains(agents[want.Name].Permission, hosttest.Rule{Permission: "edit", Pattern: ".opencode/*", Action: "allow"})
-		if notes != (want.Permission != nil) {
-			t.Errorf("%s has the rules %v", want.Name, agents[want.Name].Permission)
+		rules := map[string]hosttest.Rule{
+			"Commander": {Permission: "question", Pattern: "*", Action: "allow"},
+			"Planner":   {Permission: "edit", Pattern: ".opencode/*", Action: "allow"},
+			"Reviewer":  {Permission: "edit", Pattern: ".opencode/*", Action: "allow"},
+		}
+		if rule, some := rules[want.Name]; some && !slices.Contains(agents[want.Name].Permission, rule) {
+			t.Errorf("%s has the rules %v, want %v", want.Name, agents[want.Name].Permission, rule)
 		}
 	}
 	for _, want := range crew.Commands() {
