@@ -4,6 +4,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // The file of the benchmarks is a plan of 10,000 lines.
@@ -44,6 +46,28 @@ func BenchmarkSummary(b *testing.B) {
 	doc := mustParse(b, big(benchLines))
 	b.ReportAllocs()
 	for b.Loop() {
+		Summary(doc, nil, Limits{})
+	}
+}
+
+// What a hook pays for the summary when somebody has just changed the file: by a
+// mark, as is usual.
+func BenchmarkSummaryAfterChange(b *testing.B) {
+	w := newWorktree(b, big(benchLines))
+	s := NewSync(SyncOptions{State: w.state, Log: zerolog.Nop()})
+	s.Open(w.dir, w.dir, false)
+	doc := w.read()
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		item := doc.all[5000]
+		content, err := SetState(doc, item, Completed-item.State)
+		w.must(err)
+		w.must(os.WriteFile(w.path(Path), content, 0o644))
+		b.StartTimer()
+		if doc, err = s.Read(w.dir); err != nil || doc.Len() == 0 {
+			b.Fatal(err)
+		}
 		Summary(doc, nil, Limits{})
 	}
 }

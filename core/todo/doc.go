@@ -7,5 +7,7 @@
 // return new bytes in which everything that was not asked for is as it was;
 // they are pure, as is [Merge], which brings OpenCode's own todo list into the
 // file. [File] does the reading and the writing on disk, safe against other
-// processes, and [Watcher] tells when somebody else changed the file.
+// processes, and [Watcher] tells when somebody else changed the file. [Sync]
+// keeps the files of all open worktrees and tells people of such changes, and
+// [Tools] lets models edit them.
 package todo

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -149,5 +150,31 @@ func TestCloseGivesAllBack(t *testing.T) {
 	}
 	if now := handles(); now > before+2 { // the runtime's own poller
 		t.Errorf("%d handles, %d before", now, before)
+	}
+}
+
+func TestSyncWithoutPermission(t *testing.T) {
+	s := newSynced(t, "- [ ] a\n", WatchOptions{})
+	s.open()
+	s.must(os.Chmod(s.path(Path), 0))
+	asNobody(t, func() { s.sync.Watch(s.dir) }) // which looks at the file before it returns
+	s.sees("warning", "permission denied")
+}
+
+func TestUpdateTodoWithoutPermission(t *testing.T) {
+	for mode, text := range map[os.FileMode]string{0: "reading .opencode/todo.md", 0o444: "editing .opencode/todo.md"} {
+		d := newDesk(t, "- [ ] a\n")
+		d.open()
+		d.must(os.Chmod(d.path(Path), mode))
+		var err error
+		asNobody(t, func() { _, err = d.call(`{'action':'update','task':'a','status':'completed'}`) })
+		if !errors.Is(err, fs.ErrPermission) || !strings.HasPrefix(err.Error(), text) || !strings.HasSuffix(err.Error(), "; only the user can put that right") {
+			t.Errorf("%v", err)
+		}
+		t.Log(err)
+		d.must(os.Chmod(d.path(Path), 0o644))
+		if d.content() != "- [ ] a\n" {
+			t.Errorf("%q", d.content())
+		}
 	}
 }

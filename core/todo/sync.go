@@ -220,6 +220,12 @@ func (t *tree) watch() {
 	}
 }
 
+func (t *tree) watching() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.watcher != nil
+}
+
 // close ends the watcher and waits for it.
 func (t *tree) close() {
 	t.mu.Lock()
@@ -239,7 +245,7 @@ func (s *Sync) Touched(directory string, files []string) {
 	s.mu.Lock()
 	t := s.directories[directory]
 	s.mu.Unlock()
-	if t != nil && t.isIn(files) {
+	if t != nil && t.watching() && t.isIn(files) {
 		t.file.take()
 	}
 }

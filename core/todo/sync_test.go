@@ -91,6 +91,14 @@ func (s *synced) sees(variant, text string) {
 	}
 }
 
+// reaches waits for a toast after several steps, which a busy machine may take so
+// long for that those in between are told as well.
+func (s *synced) reaches(text string) {
+	s.t.Helper()
+	for !strings.Contains(s.next().Message, text) {
+	}
+}
+
 // quietly makes sure that no toast came: the next is that of a change made now.
 func (s *synced) quietly() {
 	s.t.Helper()
@@ -135,6 +143,7 @@ func (s *synced) replace(content string) {
 }
 
 func TestSyncTellsOfAPersonsEdits(t *testing.T) {
+	t.Parallel()
 	s := newWatchedSync(t, "- [x] a\n- [x] b\n- [x] c\n- [ ] d\n- [/] e\n")
 	s.sync.Watch(s.dir)
 	s.quietly() // nothing of what was there
@@ -144,7 +153,7 @@ func TestSyncTellsOfAPersonsEdits(t *testing.T) {
 		s.must(os.Rename(s.path(Path), s.path(".opencode/todo.md~")))
 		s.write(strings.Repeat("- [x] done\n", i) + "- [-] given up\n- [ ] open\n")
 		s.must(os.Remove(s.path(".opencode/todo.md~")))
-		s.sees("info", fmt.Sprintf("todo.md was edited: %d of %d done, 1 cancelled, 1 open", i, i+2))
+		s.reaches(fmt.Sprintf("todo.md was edited: %d of %d done, 1 cancelled, 1 open", i, i+2))
 	}
 	s.replace("- [x] a\n- [x] b\n- [x] c\n- [ ] d\n- [/] e\n")
 	s.sees("info", "todo.md was edited: 3 of 5 done, 2 open")
@@ -165,6 +174,7 @@ func TestSyncTellsOfAPersonsEdits(t *testing.T) {
 }
 
 func TestSyncWithoutAFolder(t *testing.T) {
+	t.Parallel()
 	s := newWatchedSync(t, "-")
 	s.must(os.Mkdir(s.path(".opencode"), 0o755))
 	s.must(os.WriteFile(s.path(".opencode/opencode.json"), []byte("{}"), 0o644))
@@ -174,6 +184,7 @@ func TestSyncWithoutAFolder(t *testing.T) {
 }
 
 func TestSyncIsQuietAboutItsOwnEdits(t *testing.T) {
+	t.Parallel()
 	s := newWatchedSync(t, "- [ ] a\n- [ ] b\n")
 	for _, state := range []State{Completed, Pending, InProgress} {
 		_, err := s.sync.Edit(t.Context(), s.dir, Edit{}, set("a", state))
@@ -185,7 +196,9 @@ func TestSyncIsQuietAboutItsOwnEdits(t *testing.T) {
 }
 
 func TestSyncIsQuietAboutAgents(t *testing.T) {
-	s := newWatchedSync(t, "- [ ] a\n")
+	t.Parallel()
+	s := newSynced(t, "- [ ] a\n", WatchOptions{}) // with time to say that it was an agent
+	s.sync.Watch(s.dir)
 	name := s.path(Path)
 	s.replace("- [x] a\n")
 	s.sync.Touched(s.dir, []string{"/elsewhere", name})
@@ -229,6 +242,7 @@ func TestSyncIsQuietAboutAgents(t *testing.T) {
 }
 
 func TestSyncWarns(t *testing.T) {
+	t.Parallel()
 	s := newWatchedSync(t, "- [ ] a\n")
 	s.write("")
 	s.sees("warning", ".opencode/todo.md is there and empty: it has 0 bytes")
@@ -257,6 +271,7 @@ func TestSyncWarns(t *testing.T) {
 }
 
 func TestSyncWarnsAtTheStart(t *testing.T) {
+	t.Parallel()
 	s := newWatchedSync(t, "")
 	s.sees("warning", "0 bytes")
 	s.mends("- [ ] a\n")
@@ -264,6 +279,7 @@ func TestSyncWarnsAtTheStart(t *testing.T) {
 }
 
 func TestSyncOfSeveralDirectories(t *testing.T) {
+	t.Parallel()
 	s := newSynced(t, "- [ ] a\n", impatient())
 	below, quiet := s.path("below"), s.path("quiet")
 	s.sync.Open(below, s.dir, false)
@@ -307,12 +323,6 @@ func TestSyncOfSeveralDirectories(t *testing.T) {
 	s.quietly()
 }
 
-func (t *tree) watching() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.watcher != nil
-}
-
 // A directory can come to belong to another worktree.
 func TestSyncMovesADirectory(t *testing.T) {
 	s := newWatchedSync(t, "- [ ] a\n")
@@ -332,6 +342,7 @@ func TestSyncMovesADirectory(t *testing.T) {
 }
 
 func TestSyncWithoutToasts(t *testing.T) {
+	t.Parallel()
 	s := newSynced(t, "- [ ] a\n", impatient())
 	s.sync.Open(s.dir, s.dir, false)
 	s.sync.Watch(s.dir)
@@ -344,6 +355,7 @@ func TestSyncWithoutToasts(t *testing.T) {
 }
 
 func TestSyncClosesWhileAToastHangs(t *testing.T) {
+	t.Parallel()
 	for name, closing := range map[string]func(s *synced){
 		"the directory": func(s *synced) { s.sync.Close(s.dir) },
 		"all":           func(s *synced) { s.stop() },
@@ -408,6 +420,7 @@ func TestSyncStartsNothing(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	s.sync.Watch("/elsewhere")
+	s.sync.Touched(s.dir, []string{s.path(Path)})
 	s.sync.Close(s.dir)
 	s.sync.Open(s.dir, s.dir, true)
 }

@@ -244,7 +244,7 @@ func TestUpdateTodoRefuses(t *testing.T) {
 		{"an update without a file", `{'action':'update','task':'a','status':'completed'}`, "-", []string{"there is no .opencode/todo.md", "action add"}},
 		{"a subtask without a file", `{'action':'add','task':'a','subtask':'b'}`, "-", []string{"there is no .opencode/todo.md", "without subtask"}},
 		{"a version of a file that went", `{'action':'add','task':'a','version':'0123456789ab'}`, "-", []string{"there is no .opencode/todo.md", "and version"}},
-		{"binary", `{'action':'add','task':'a'}`, "a\x00", []string{"reading .opencode/todo.md", "NUL", "; nothing was written, and only the user can put that right"}},
+		{"binary", `{'action':'add','task':'a'}`, "a\x00", []string{"reading .opencode/todo.md", "NUL", "; only the user can put that right"}},
 		{"no place", `{'action':'add','task':'a','subtask':'b'}`, strings.Repeat("- ", maxDepth/2) + "[ ] a\n", []string{"would change what other lines of the file mean; nothing was written"}},
 		{
 			"a version that nobody knows", `{'action':'update','task':'S1.3','status':'pending','version':'0123456789ab'}`, plan,

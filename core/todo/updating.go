@@ -183,7 +183,7 @@ func (j job) explain(err error) error {
 	case errors.Is(err, ErrConflict):
 		return fmt.Errorf("%w; nothing was written%s", err, j.standing())
 	case large, errors.Is(err, ErrBinary), errors.Is(err, ErrOutside), errors.Is(err, ErrNotRegular), errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w; nothing was written, and only the user can put that right", err)
+		return fmt.Errorf("%w; only the user can put that right", err)
 	}
 	return fmt.Errorf("%w; nothing was written", err)
 }

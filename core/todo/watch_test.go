@@ -337,18 +337,25 @@ func (s *scripted) answer(makeErr, addErr error) {
 	s.makeErr, s.addErr = makeErr, addErr
 }
 
+func newScripted() *scripted {
+	return &scripted{event: make(chan fsnotify.Event), failure: make(chan error)}
+}
+
+// notifier is for a watcher.
+func (s *scripted) notifier() (notifier, error) {
+	s.made.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.makeErr != nil {
+		return nil, s.makeErr
+	}
+	return s, nil
+}
+
 // script puts a scripted notifier under a watcher.
 func (w *watched) script() *scripted {
-	s := &scripted{event: make(chan fsnotify.Event), failure: make(chan error)}
-	w.watcher.notifier = func() (notifier, error) {
-		s.made.Add(1)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.makeErr != nil {
-			return nil, s.makeErr
-		}
-		return s, nil
-	}
+	s := newScripted()
+	w.watcher.notifier = s.notifier
 	return s
 }
 
