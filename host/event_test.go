@@ -32,7 +32,8 @@ func TestParseEvent(t *testing.T) {
 		{EventPart, `{"part":{"type":"tool","tool":"write","callID":"c","state":{"status":"completed","metadata":{"files":["a"]}}}}`, Event{Part: "tool", Call: ToolCall{ID: "c", Tool: "write", Status: "completed"}}},
 		{EventPermission, `{"id":"per_1","sessionID":"s","permission":"bash","patterns":["rm *"],"metadata":{},"always":["rm *"]}`, Event{Session: "s", Question: Question{ID: "per_1", Permission: "bash", Patterns: []string{"rm *"}}}},
 		{EventReplied, `{"sessionID":"s","requestID":"per_1","reply":"once"}`, Event{Session: "s", Question: Question{ID: "per_1"}}},
-		{EventTodo, `{"sessionID":"s","todos":[]}`, Event{Session: "s"}},
+		{EventTodo, `{"sessionID":"s","todos":[]}`, Event{Session: "s", Todos: []Todo{}}},
+		{EventTodo, `{"sessionID":"s","todos":[{"content":"a","status":"in_progress","priority":"high"}]}`, Event{Session: "s", Todos: []Todo{{Content: "a", Status: "in_progress"}}}},
 		{EventSessionIdle, ``, Event{}},
 	} {
 		c.want.Type = c.kind

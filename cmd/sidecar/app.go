@@ -17,7 +17,9 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
 	"github.com/opencode-sidecar/opencode-sidecar/core/lifecycle"
 	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
+	"github.com/opencode-sidecar/opencode-sidecar/core/mission"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/archive"
+	"github.com/opencode-sidecar/opencode-sidecar/core/todo"
 	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
 	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
 	"github.com/opencode-sidecar/opencode-sidecar/host/client"
@@ -28,9 +30,10 @@ import (
 
 // app is the whole graph, wired by hand:
 //
-//	shim ⇄ conn → router → handlers → tools ┐
-//	         ↑                     events ──┼→ tasks → limits, store
-//	         └───────── client ←────────────┘
+//	shim ⇄ conn → router → handlers → tools ──┐
+//	         ↑             events, hooks ─────┼→ missions → todos
+//	         │                                ├→ tasks → limits, store
+//	         └───────── client ←──────────────┘
 //
 // lifecycle ends it in order, workspaces says which directories are open.
 type app struct {
@@ -42,6 +45,8 @@ type app struct {
 	limits     *limit.Limiter
 	store      *tasksStore
 	tasks      *delegate.Engine
+	todos      *todo.Sync
+	missions   *mission.Driver
 	tools      *tool.Registry
 	host       *client.Client
 	conn       *rpc.Conn
@@ -95,18 +100,26 @@ func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (stri
 		Store: a.store, Host: a.host, Limits: a.limits,
 		Owners: a.store.owners(), Archive: archive.New(time.Local), Calm: a.store.rest, Log: a.log,
 	})
-	if a.tools, err = newTools(a.tasks, a.workspaces); err != nil {
+	state, _ := stateFolder(env)
+	a.todos = todo.NewSync(todo.SyncOptions{State: state, Host: a.host, Log: a.log})
+	a.missions = mission.New(mission.Options{
+		Store: a.store.records(), Host: a.host, Tasks: a.tasks, Todos: a.todos, Lives: a.store.lives, Log: a.log,
+	})
+	if a.tools, err = newTools(a.tasks, a.todos, a.host, a.workspaces); err != nil {
 		return nil, err
 	}
 	handler.Register(router, handler.Deps{
-		Sidecar: a, Tools: a.tools, Tasks: a.tasks, ManifestHash: manifestOf(a.tools).hash(), PID: os.Getpid(),
+		Sidecar: a, Tools: a.tools, Tasks: a.tasks, Todos: a.todos, Missions: a.missions, ManifestHash: manifestOf(a.tools).hash(), PID: os.Getpid(),
 	})
 	return a, a.registerShutdown()
 }
 
-// newTools lists the tools. The generator calls it without a running engine.
-func newTools(tasks *delegate.Engine, workspaces *workspace.Registry) (*tool.Registry, error) {
-	return tool.NewRegistry(delegate.Tools(tasks, workspaces.Lookup)...)
+// newTools lists the tools. The generator calls it without anything that runs.
+func newTools(tasks *delegate.Engine, todos *todo.Sync, ask todo.Asker, workspaces *workspace.Registry) (*tool.Registry, error) {
+	return tool.NewRegistry(slices.Concat(
+		delegate.Tools(tasks, workspaces.Lookup),
+		todo.Tools(todos, workspaces.Lookup, ask),
+	)...)
 }
 
 // registerShutdown sets the order in which the process ends.
@@ -118,6 +131,8 @@ func (a *app) registerShutdown() error {
 		priority int
 		end      func(context.Context) error
 	}{
+		{"missions", lifecycle.PriorityTodo, a.missions.Stop},
+		{"todo", lifecycle.PriorityTodo, a.todos.Stop},
 		{"tasks", lifecycle.PriorityTasks, a.tasks.Stop},
 		{"limits", lifecycle.PriorityPlugins, func(ctx context.Context) error {
 			_, err := a.limits.Close(ctx)
@@ -159,8 +174,11 @@ func (a *app) Initialized(h wire.HostInfo) {
 	a.log.Info().Int("host", h.PID).Str("mode", h.Mode).Int("restarts", h.Restarts).Msg("initialized")
 	if h.Mode == "run" {
 		a.tasks.Headless()
+		a.missions.Headless()
 	}
-	a.tasks.Serve(a.store.own(h.PID, h.Restarts > 0))
+	owner := a.store.own(h.PID, h.Restarts > 0)
+	a.tasks.Serve(owner)
+	a.missions.Serve(owner)
 	if h.Restarts > 0 {
 		a.tasks.Respawned()
 	}
@@ -181,7 +199,9 @@ func (a *app) Open(id string, w workspace.Workspace, raw json.RawMessage) (bool,
 		warnings = append(warnings, config.Warning{Message: err.Error()})
 	}
 	warnings = append(warnings, a.machine(options, a.limits, limit.MemoryPressure)...)
-	a.tasks.WorkspaceOpened(context.Background(), w.Directory, w.Worktree, settings(options))
+	a.todos.Open(w.Directory, w.Worktree, options.Toasts)
+	a.tasks.WorkspaceOpened(context.Background(), w.Directory, w.Worktree, taskSettings(options))
+	a.missions.WorkspaceOpened(context.Background(), w.Directory, w.Worktree, missionSettings(options))
 	for _, text := range a.store.warnings.take() {
 		warnings = append(warnings, config.Warning{Message: text})
 	}
@@ -201,8 +221,16 @@ func (a *app) directories() []string {
 	return slices.Compact(slices.Sorted(maps.Values(a.open)))
 }
 
-// settings are the options of a workspace as its tasks take them.
-func settings(o config.Options) delegate.Settings {
+// missionSettings are the options of a workspace as its missions take them.
+func missionSettings(o config.Options) mission.Settings {
+	return mission.Settings{
+		Countdown: o.MissionCountdown, Iterations: o.MissionIterations, Idle: o.MissionIdleTurns,
+		Tokens: int64(o.MissionTokens), Cost: o.MissionCost, Toasts: o.Toasts,
+	}
+}
+
+// taskSettings are the options of a workspace as its tasks take them.
+func taskSettings(o config.Options) delegate.Settings {
 	return delegate.Settings{
 		Timeout: o.TaskTimeout, Silence: o.SilenceTimeout, Queue: o.QueueTimeout, SyncWait: o.SyncTimeout,
 		PermissionWait: o.PermissionTimeout, Deferral: o.WakeDeferral,
@@ -271,7 +299,9 @@ func (a *app) Close(id string) {
 	a.mu.Unlock()
 	a.workspaces.Close(id)
 	if _, open := a.workspaces.Resolve(w.Directory); !open {
+		a.missions.WorkspaceClosed(w.Directory)
 		a.tasks.WorkspaceClosed(w.Directory)
+		a.todos.Close(w.Directory)
 	}
 	a.log.Info().Str("workspace", id).Str("directory", w.Directory).Msg("workspace closed")
 }

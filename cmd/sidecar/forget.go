@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencode-sidecar/opencode-sidecar/core/mission"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/sqlitestore"
 )
@@ -100,9 +101,6 @@ func forgetCommand(ctx context.Context, args []string, c *console) int {
 	}
 	return code
 }
-
-// missionKind is the kind of a session's mission among the records.
-const missionKind = "mission"
 
 // forgetting is one run of the command.
 type forgetting struct {
@@ -204,11 +202,11 @@ func (f *forgetting) besides(others map[string]int) []string {
 func countRecords(byKind map[string]int, adjective string) (things []string) {
 	others := 0
 	for kind, n := range byKind {
-		if kind != missionKind {
+		if kind != mission.Kind {
 			others += n
 		}
 	}
-	if n := byKind[missionKind]; n > 0 {
+	if n := byKind[mission.Kind]; n > 0 {
 		things = append(things, count(n, adjective+"mission"))
 	}
 	if others > 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
 	"github.com/opencode-sidecar/opencode-sidecar/core/crew"
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
+	"github.com/opencode-sidecar/opencode-sidecar/core/todo"
 	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
 	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
@@ -95,6 +96,11 @@ export const EVENTS: Readonly<Record<string, readonly string[]>> = %s;
 `, m.hash(), indent(m.Tools), indent(m.Agents), indent(m.Commands), indent(m.Events))
 }
 
+// declaredTools are the tools as they are declared: they cannot be called.
+func declaredTools() (*tool.Registry, error) {
+	return newTools(delegate.New(delegate.Options{}), todo.NewSync(todo.SyncOptions{}), nil, workspace.New(nil, nil))
+}
+
 // generated maps the generated files, by their path in the checkout, to what
 // they have to hold. Of the README only the parts between markers are ours.
 func generated(root string) (map[string]string, error) {
@@ -102,7 +108,7 @@ func generated(root string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	tools, err := newTools(delegate.New(delegate.Options{}), workspace.New(nil, nil))
+	tools, err := declaredTools()
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/proc"
+	"github.com/opencode-sidecar/opencode-sidecar/core/record"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/sqlitestore"
 )
@@ -80,8 +81,8 @@ func (s *tasksStore) claim(process string) string {
 	}
 }
 
-// inherit makes the open and the untold tasks of one owner another's, unless a
-// sidecar looks after them.
+// inherit makes the open and the untold tasks of one owner another's, and the open
+// records beside them, unless a sidecar looks after them.
 func (s *tasksStore) inherit(ctx context.Context, from, to string) {
 	if alive, err := s.shared.Alive(from); alive || err != nil {
 		return
@@ -107,6 +108,19 @@ func (s *tasksStore) inherit(ctx context.Context, from, to string) {
 			}
 		}
 		release()
+	}
+	s.inheritRecords(ctx, from, to)
+}
+
+func (s *tasksStore) inheritRecords(ctx context.Context, from, to string) {
+	open, err := s.others.List(ctx, record.Query{Owner: from, Open: true})
+	for _, r := range open {
+		r.Owner = to
+		_, put := s.others.Put(ctx, r)
+		err = errors.Join(err, put)
+	}
+	if err != nil {
+		s.log.Error().Err(err).Str("owner", from).Msg("what an earlier sidecar looked after could not be taken over")
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -17,15 +18,25 @@ func storePath(o config.Options, env func(string) (string, bool)) (path string, 
 	if o.Store != "" {
 		return o.Store, false
 	}
+	folder, homeless := stateFolder(env)
+	if homeless {
+		return memoryOnly, true
+	}
+	return filepath.Join(folder, "tasks.db"), false
+}
+
+// stateFolder is our folder among those of the state of programs. Homeless, it is
+// one for temporary files, which all processes of the user share too.
+func stateFolder(env func(string) (string, bool)) (folder string, homeless bool) {
 	state, ok := env("XDG_STATE_HOME")
 	if !ok || !filepath.IsAbs(state) {
 		home, ok := env("HOME")
 		if !ok || !filepath.IsAbs(home) {
-			return memoryOnly, true
+			return filepath.Join(os.TempDir(), fmt.Sprintf("opencode-sidecar-%d", os.Getuid())), true
 		}
 		state = filepath.Join(home, ".local", "state")
 	}
-	return filepath.Join(state, "opencode-sidecar", "tasks.db"), false
+	return filepath.Join(state, "opencode-sidecar"), false
 }
 
 // withHome answers for HOME, where the environment has none, what the system

@@ -69,6 +69,16 @@ func (s *tasksStore) owners() delegate.Owners {
 // records are what other rooms of the core keep where the tasks are.
 func (s *tasksStore) records() record.Store { return s.others }
 
+// lives reports whether the OpenCode process of an owner runs, as far as anybody
+// can tell.
+func (s *tasksStore) lives(owner string) bool {
+	if s.shared == nil {
+		return false
+	}
+	alive, err := owners{s.shared}.Alive(owner)
+	return alive || err != nil
+}
+
 // retain deletes what is older than age now, and then daily until ctx ends.
 func (s *tasksStore) retain(ctx context.Context, age time.Duration) {
 	if s.shared == nil {

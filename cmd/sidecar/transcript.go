@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
-	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
 	"github.com/opencode-sidecar/opencode-sidecar/rpc/transcript"
 	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
 )
@@ -134,7 +132,7 @@ func replayFile(ctx context.Context, file, binary string) error {
 // replayOptions makes a project folder within root and describes the host that
 // this binary belongs to.
 func replayOptions(root string) (transcript.Options, error) {
-	tools, err := newTools(delegate.New(delegate.Options{}), workspace.New(nil, nil))
+	tools, err := declaredTools()
 	if err != nil {
 		return transcript.Options{}, err
 	}

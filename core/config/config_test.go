@@ -56,9 +56,10 @@ func TestDefault(t *testing.T) {
 		MaxAttempts:             3,
 		MaxToolCalls:            1000,
 		MaxRepeatedCalls:        10,
-		ResultRetention:         30 * 24 * time.Hour,
-		Toasts:                  true,
-		LogLevel:                "info",
+		MissionCountdown:        3 * time.Second, MissionIterations: 100, MissionIdleTurns: 3,
+		ResultRetention: 30 * 24 * time.Hour,
+		Toasts:          true,
+		LogLevel:        "info",
 	}
 	for _, raw := range []string{"", "null", "{}", `{"maxDepth":null,"agentConcurrency":null}`} {
 		got, warnings := load(t, raw, nil)

@@ -54,11 +54,16 @@ type Options struct {
 	MaxSessionCost          float64             `json:"maxSessionCost" default:"0" min:"0" max:"100000" doc:"How many US dollars all tasks below one main session may cost together before the running ones are stopped and no more start; 0 for no limit."`
 	MaxToolCalls            int                 `json:"maxToolCalls" default:"1000" min:"0" max:"100000" doc:"After how many tool calls an attempt counts as run away and is stopped; 0 for no limit."`
 	MaxRepeatedCalls        int                 `json:"maxRepeatedCalls" default:"10" min:"0" max:"1000" doc:"After how many equal tool calls in a row an attempt counts as run away and is stopped; 0 for no limit."`
+	MissionCountdown        time.Duration       `json:"missionCountdown" default:"3s" min:"0s" max:"10m" doc:"How long a mission waits before it goes on by itself, so that you can say something first; opencode run never waits."`
+	MissionIterations       int                 `json:"missionIterations" default:"100" min:"1" max:"10000" doc:"How often a mission may go on by itself before it stops."`
+	MissionIdleTurns        int                 `json:"missionIdleTurns" default:"3" min:"1" max:"100" doc:"After how many turns in a row of which nothing came a mission stops: no item changed, and no tool call was new."`
+	MissionTokens           int                 `json:"missionTokens" default:"0" min:"0" max:"1000000000" doc:"How many tokens a mission may use, its tasks included, before it stops; 0 for no limit."`
+	MissionCost             float64             `json:"missionCost" default:"0" min:"0" max:"100000" doc:"How many US dollars a mission may cost, its tasks included, before it stops; 0 for no limit."`
 	SessionPool             bool                `json:"sessionPool" default:"false" doc:"Let a task go on in the session of a completed one of the same parent and agent, with all that was said in it."`
 	ResultRetention         time.Duration       `json:"resultRetention" default:"720h" min:"1h" max:"87600h" scope:"env" doc:"How long ended tasks and their results are kept; those that nobody was told of three times as long. It holds for the tasks of all projects on this machine."`
 	Archive                 bool                `json:"archive" default:"false" doc:"Append each ended task to .opencode/archive/tasks/tasks_YYYY-MM-DD.jsonl."`
 	Store                   string              `json:"store" scope:"env" path:"absolute" enum:"memory" doc:"Path of the task database, or memory to keep tasks in memory only; empty chooses one under the state folder."`
-	Toasts                  bool                `json:"toasts" default:"true" doc:"Show a toast when tasks end, one for those that end within a moment."`
+	Toasts                  bool                `json:"toasts" default:"true" doc:"Show toasts: when tasks end, one for those that end within a moment, when a mission goes on or ends, and when somebody edits todo.md."`
 	Log                     string              `json:"log" scope:"machine" example:"\"/tmp/sidecar.log\"" doc:"Path of the log file; empty chooses one under the state folder."`
 	LogLevel                string              `json:"logLevel" default:"info" enum:"error|warn|info|debug|trace" scope:"machine" doc:"What is logged; prompts and tool output only at trace."`
 	Binary                  string              `json:"binary" env:"BIN" scope:"shim" example:"\"/usr/local/bin/sidecar\"" doc:"Path of the sidecar; empty chooses the one that came with the plugin."`

@@ -51,7 +51,7 @@ func (d *Driver) known(ctx context.Context, directory, session string) (m *missi
 	if m = d.inherit(ctx, directory, session); m != nil {
 		return m, State{}, 0, nil
 	}
-	r, err := d.store.Get(ctx, kind, session)
+	r, err := d.store.Get(ctx, Kind, session)
 	if errors.Is(err, record.ErrNotFound) {
 		return nil, State{}, 0, nil
 	}

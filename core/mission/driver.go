@@ -54,13 +54,13 @@ type Todos interface {
 // Store keeps missions; see core/record.
 type Store interface {
 	Put(ctx context.Context, r record.Record) (record.Record, error)
-	Get(ctx context.Context, kind, key string) (record.Record, error)
+	Get(ctx context.Context, Kind, key string) (record.Record, error)
 	List(ctx context.Context, q record.Query) ([]record.Record, error)
-	Delete(ctx context.Context, kind, key string) error
+	Delete(ctx context.Context, Kind, key string) error
 }
 
-// kind is that of our records; their key is the session.
-const kind = "mission"
+// Kind is that of our records; their key is the session.
+const Kind = "mission"
 
 // Options are what a driver is made of.
 type Options struct {
@@ -170,7 +170,7 @@ func (d *Driver) WorkspaceOpened(ctx context.Context, directory, worktree string
 	d.places[directory] = place{worktree, s}
 	owner := d.owner
 	d.mu.Unlock()
-	left, err := d.store.List(ctx, record.Query{Kind: kind, Owner: owner, Worktree: worktree, Open: true, Limit: adoptLimit})
+	left, err := d.store.List(ctx, record.Query{Kind: Kind, Owner: owner, Worktree: worktree, Open: true, Limit: adoptLimit})
 	if err != nil {
 		d.log.Error().Err(err).Str("directory", directory).Msg("missions of an earlier sidecar not readable")
 		return
@@ -325,7 +325,7 @@ func (d *Driver) save(ctx context.Context, m *mission, change func(*State)) erro
 		return err
 	}
 	stored, err := d.store.Put(ctx, record.Record{
-		Kind: kind, Key: m.session, Worktree: m.worktree, Owner: owner, Open: !s.Phase.Over(), Body: body, Version: version,
+		Kind: Kind, Key: m.session, Worktree: m.worktree, Owner: owner, Open: !s.Phase.Over(), Body: body, Version: version,
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -143,7 +143,7 @@ func TestAMissionPausesForAPerson(t *testing.T) {
 				r.after(time.Hour)
 				r.sent(0)
 				r.stands(Paused, c.reason)
-				if !r.toasted("Paused: " + c.reason) && !r.toasted(c.reason) {
+				if !r.toasted("Paused: "+c.reason) && !r.toasted(c.reason) {
 					t.Errorf("no toast says so: %v", r.host.Toasts())
 				}
 				r.answer = words
@@ -246,7 +246,9 @@ func TestAProviderThatFailsPausesTheMission(t *testing.T) {
 
 func TestTasksComeFirst(t *testing.T) {
 	play(t, five, words, func(r *rig) {
-		r.tasks.set(func(t *tasks) { t.open = []delegate.Open{{ID: "task_1", Agent: "Worker", Description: "do three", Running: true}} })
+		r.tasks.set(func(t *tasks) {
+			t.open = []delegate.Open{{ID: "task_1", Agent: "Worker", Description: "do three", Running: true}}
+		})
 		r.command("task", "build it")
 		r.after(time.Hour)
 		r.sent(0)
@@ -342,7 +344,7 @@ func TestASessionThatIsDeletedTakesItsMissionAlong(t *testing.T) {
 		r.after(2 * time.Second)
 		r.host.Delete(r.session)
 		r.after(time.Minute)
-		if _, err := r.store.Get(context.Background(), kind, r.session); err == nil {
+		if _, err := r.store.Get(context.Background(), Kind, r.session); err == nil {
 			t.Error("its mission is still stored")
 		}
 	})

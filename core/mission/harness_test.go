@@ -176,7 +176,7 @@ func (r *rig) sent(n int) {
 // stands fails unless the stored mission is in a phase, for a reason.
 func (r *rig) stands(phase Phase, reason string) State {
 	r.Helper()
-	stored, err := r.store.Get(context.Background(), kind, r.session)
+	stored, err := r.store.Get(context.Background(), Kind, r.session)
 	if err != nil {
 		r.Fatal(err)
 	}

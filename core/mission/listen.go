@@ -30,7 +30,7 @@ func (d *Driver) Event(directory string, ev host.Event) {
 	case host.EventSessionDeleted:
 		d.dropLocked(m)
 		d.errandLocked(func(ctx context.Context) {
-			if err := d.store.Delete(ctx, kind, m.session); err != nil {
+			if err := d.store.Delete(ctx, Kind, m.session); err != nil {
 				d.log.Warn().Err(err).Str("session", m.session).Msg("mission of a deleted session not deleted")
 			}
 		})
@@ -140,7 +140,7 @@ func (d *Driver) UserSpoke(ctx context.Context, directory, session, messageID, a
 // inherit takes over the stored mission of a session, if there is one that is not
 // over and no other process looks after.
 func (d *Driver) inherit(ctx context.Context, directory, session string) *mission {
-	r, err := d.store.Get(ctx, kind, session)
+	r, err := d.store.Get(ctx, Kind, session)
 	if errors.Is(err, record.ErrNotFound) || err == nil && !r.Open {
 		return nil
 	}

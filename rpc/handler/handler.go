@@ -9,7 +9,9 @@ import (
 	"errors"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
+	"github.com/opencode-sidecar/opencode-sidecar/core/mission"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/core/todo"
 	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
 	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
@@ -38,6 +40,8 @@ type Deps struct {
 	Sidecar      Sidecar
 	Tools        *tool.Registry
 	Tasks        *delegate.Engine
+	Todos        *todo.Sync
+	Missions     *mission.Driver
 	ManifestHash string
 	PID          int
 }

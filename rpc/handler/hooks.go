@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"slices"
 
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 	"github.com/opencode-sidecar/opencode-sidecar/rpc"
@@ -15,7 +16,16 @@ func registerHooks(r *rpc.Router, d Deps) {
 			return wire.Empty{}, err
 		}
 		d.Tasks.UserSpoke(ctx, w.Directory, p.SessionID, p.MessageID)
+		d.Missions.UserSpoke(ctx, w.Directory, p.SessionID, p.MessageID, p.Agent)
 		return wire.Empty{}, nil
+	})
+	rpc.Handle(r, wire.HookCommand, func(ctx context.Context, p wire.CommandParams) (wire.CommandResult, error) {
+		w, err := d.Sidecar.Lookup(p.Workspace)
+		if err != nil {
+			return wire.CommandResult{}, err
+		}
+		text, err := d.Missions.Command(ctx, w.Directory, p.SessionID, p.Command, p.Arguments)
+		return wire.CommandResult{Text: text}, err
 	})
 	rpc.Handle(r, wire.HookTransform, func(ctx context.Context, p wire.TransformParams) (wire.TransformResult, error) {
 		rpc.Yield(ctx) // holds a headless turn
@@ -24,10 +34,16 @@ func registerHooks(r *rpc.Router, d Deps) {
 		for _, a := range add {
 			res.Append = append(res.Append, wire.AppendText(a))
 		}
+		if !again {
+			for _, a := range d.Missions.Transform(p.SessionID, p.MessageID) {
+				res.Append = append(res.Append, wire.AppendText(a))
+			}
+		}
 		return res, nil
 	})
 	rpc.Handle(r, wire.HookCompacting, func(ctx context.Context, p wire.CompactingParams) (wire.CompactingResult, error) {
-		return wire.CompactingResult{Context: d.Tasks.Compacting(ctx, p.SessionID)}, nil
+		context := slices.Concat(d.Tasks.Compacting(ctx, p.SessionID), d.Missions.Compacting(p.SessionID))
+		return wire.CompactingResult{Context: context}, nil
 	})
 	rpc.HandleNotice(r, wire.Event, func(_ context.Context, p wire.EventParams) {
 		w, err := d.Sidecar.Lookup(p.Workspace)
@@ -36,6 +52,10 @@ func registerHooks(r *rpc.Router, d Deps) {
 		}
 		if e, err := host.ParseEvent(p.Type, p.Properties); err == nil {
 			d.Tasks.Event(w.Directory, e)
+			d.Missions.Event(w.Directory, e)
+			if len(e.Call.Files) > 0 {
+				d.Todos.Touched(w.Directory, e.Call.Files)
+			}
 		}
 	})
 }
