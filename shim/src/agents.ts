@@ -9,7 +9,8 @@ type Entry = Readonly<Record<string, unknown>>;
 const FILE = ".opencode/agents.json";
 const MAX_FILE = 256 << 10; // in bytes
 const NATIVE = ["build", "plan", "general", "explore", "title", "summary", "compaction"];
-const NAME = /^[\p{L}\p{N}][\p{L}\p{N} _./-]{0,63}$/u;
+const MAX_NAME = 64; // in characters
+const NAME = /^[\p{L}\p{N}][\p{L}\p{N} _./-]*$/u;
 const NEEDED = { description: "string", systemPrompt: "string", canWrite: "boolean", canBash: "boolean" };
 const TYPES = { ...NEEDED, mode: "string", color: "string", hidden: "boolean", thinking: "boolean", budgetTokens: "number", maxTokens: "number" };
 const COLOR = /^(#[0-9a-f]{6}|primary|secondary|accent|success|warning|error|info)$/i;
@@ -19,8 +20,9 @@ export async function custom(directory: string, warn: (text: string) => void): P
   try {
     return entries(await read(join(directory, FILE))).flatMap(([name, entry]) => {
       const wrong = mistake(name, entry);
-      if (wrong) warn(`${FILE}: the agent ${JSON.stringify(name) ?? "without an id"} is left out: ${wrong}`);
-      else if (entry.maxTokens !== undefined) warn(`${FILE}: maxTokens of the agent ${JSON.stringify(name)} has no effect, because OpenCode has no such limit for an agent`);
+      const called = JSON.stringify(name)?.slice(0, MAX_NAME + 2) ?? "without an id";
+      if (wrong) warn(`${FILE}: the agent ${called} is left out: ${wrong}`);
+      else if (entry.maxTokens !== undefined) warn(`${FILE}: maxTokens of the agent ${called} has no effect, because OpenCode has no such limit for an agent`);
       return wrong ? [] : [[name as string, agent(entry)]];
     });
   } catch (cause) {
@@ -49,7 +51,8 @@ function entries(text = "{}"): [unknown, Entry][] {
 
 /** Says what is wrong with an entry. One that OpenCode does not accept would make it refuse to list any agent. */
 function mistake(name: unknown, entry: Entry): string | undefined {
-  if (typeof name !== "string" || !NAME.test(name) || name in {}) return "its name must begin with a letter or digit and have at most 64 of them, spaces and _ . / -";
+  if (typeof name !== "string" || !NAME.test(name) || name.length > MAX_NAME || name in {})
+    return `its name must begin with a letter or digit, and have only these, spaces and _ . / - up to ${MAX_NAME} in all`;
   if (NATIVE.includes(name)) return "OpenCode has an agent of this name itself";
   for (const [key, type] of Object.entries(TYPES)) if (typeof entry[key] !== type && (entry[key] !== undefined || key in NEEDED)) return `${key} must be a ${type}`;
   const { systemPrompt, mode = "subagent", color = "info" } = entry as Record<string, string>;
