@@ -23,7 +23,7 @@ export interface CommandDefinition {
   agent?: string;
 }
 
-export const MANIFEST_HASH = "15cc606953376d8d";
+export const MANIFEST_HASH = "1149ca2e5e162fd3";
 
 export const TOOLS: readonly ToolDefinition[] = [
   {
@@ -260,6 +260,53 @@ export const TOOLS: readonly ToolDefinition[] = [
       "required": [
         "taskId",
         "message"
+      ],
+      "additionalProperties": false
+    }
+  },
+  {
+    "name": "update_todo",
+    "description": "Updates .opencode/todo.md, the plan that you share with the user: sets the status of one item, or adds one. The rest of the file stays as it is. Returns the progress and the version of the list.",
+    "schema": {
+      "type": "object",
+      "properties": {
+        "action": {
+          "type": "string",
+          "description": "update sets the status of an item; add writes a new item",
+          "enum": [
+            "update",
+            "add"
+          ]
+        },
+        "task": {
+          "type": "string",
+          "description": "the item, by its id or its text; to add an item that is not below another, the text of the new one, in one line",
+          "minLength": 1
+        },
+        "status": {
+          "type": "string",
+          "description": "the new status, which update needs; progress is in_progress, and failed is cancelled: no work is left on the item",
+          "enum": [
+            "pending",
+            "progress",
+            "completed",
+            "failed",
+            "in_progress",
+            "cancelled"
+          ]
+        },
+        "subtask": {
+          "type": "string",
+          "description": "only to add: the text of the new item, in one line, which goes below the item that task names"
+        },
+        "version": {
+          "type": "string",
+          "description": "the version of the list that you have read; if it has changed since, nothing is written and you are told what changed"
+        }
+      },
+      "required": [
+        "action",
+        "task"
       ],
       "additionalProperties": false
     }
