@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/record"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
+	"github.com/opencode-sidecar/opencode-sidecar/core/todo"
 )
 
 // stopLimit is how long /stop waits for the session's running turn to be aborted,
@@ -128,6 +129,7 @@ func (d *Driver) halt(ctx context.Context, directory, session string, tasks bool
 		n := m.Iteration
 		d.mu.Unlock()
 		err = d.save(ctx, m, func(s *State) { s.Phase, s.Reason = Stopped, reason })
+		d.log.Info().Str("session", session).Str("phase", string(Stopped)).Str("reason", reason).Msg("mission")
 		said = fmt.Sprintf("The mission was stopped after %s.", count(n, "continuation"))
 		if g, gateErr := d.gate(m.worktree); gateErr == nil && g.driven() {
 			said = fmt.Sprintf("The mission was stopped after %s, with %s.", count(n, "continuation"), g)
@@ -182,7 +184,7 @@ func (d *Driver) status(ctx context.Context, directory, session string) (string,
 		if s.Reason != "" {
 			fmt.Fprintf(&b, " (%s)", s.Reason)
 		}
-		fmt.Fprintf(&b, "\nObjective: %s\nContinuations: %d of at most %d", clip(s.Objective, 300), s.Iteration, at.settings.Iterations)
+		fmt.Fprintf(&b, "\nObjective: %s\nContinuations: %d of at most %d", clip(todo.Normalize(s.Objective), 300), s.Iteration, at.settings.Iterations)
 		if m != nil {
 			if u := d.used(ctx, m); u != (task.Usage{}) {
 				fmt.Fprintf(&b, "\nUsed: %d tokens, $%.4g", u.Tokens(), u.Cost)

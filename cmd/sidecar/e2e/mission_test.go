@@ -61,7 +61,8 @@ func (s *served) slash(session, name string, arguments ...string) hosttest.Messa
 	s.Helper()
 	answer, err := s.Client.Command(deadline(s.T, limit), session, name, strings.Join(arguments, "\n"))
 	if err != nil {
-		s.Fatal(err)
+		all, _ := s.Messages(deadline(s.T, limit), session, 0)
+		s.Fatalf("%v\n%s", err, transcriptOf(all))
 	}
 	return answer
 }
@@ -173,12 +174,104 @@ func agentsOf(all []hosttest.Message) []string {
 	return slices.Compact(names)
 }
 
+// `opencode run` ends at the first idle of its session; with a mission it ends when
+// that is done.
+func TestMissionInRun(t *testing.T) {
+	r := newRig(t, nil)
+	script := append([]string{"Build all five parts."}, wholeMission()...)
+	res, err := r.RunAndWait(deadline(t, limit), strings.Join(script, "\n"), "--command", "task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"two are done", "four are done", "five are done"} {
+		if !strings.Contains(res.Stdout, want) {
+			t.Errorf("%q was not printed:\n%s\n%s", want, res.Stdout, res.Stderr)
+		}
+	}
+	if got := r.todo(t); res.Code != 0 || strings.Count(got, "- [x] S") != 5 {
+		t.Errorf("exit code %d, todo.md:\n%s", res.Code, got)
+	}
+	if log := r.Log(); !strings.Contains(log, `"phase":"done"`) {
+		t.Errorf("the mission is not done:\n%s", log)
+	}
+	if err := r.Processes().WaitGone(deadline(t, gone)); err != nil {
+		t.Error(err)
+	}
+}
+
 // A person edits the list in the middle as vim does, with a rename: the edit
 // stays, agents see it, and the mission does not end before it is done too.
 func TestAPersonEditsTheListOfAMission(t *testing.T) {
 	s := serve(t, newRig(t, quick))
 	session := s.session()
-	s.slash(session, "task", "Build it.",
-		plan(2), workers(1, 2), "@tag held\n@gate edited\n@say launched", "@say two are done",
-		todoCall("update", "sixth", "completed"), "@say the sixth is done")
+	ctx := deadline(t, limit)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.Client.Command(ctx, session, "task", strings.Join([]string{
+			"Build it.", plan(2), workers(1, 2), "@tag held\n@gate edited\n@say launched", "@say two are done",
+			todoCall("update", "by hand", "completed"), "@say what the user added is done",
+		}, "\n"))
+		ended <- err
+	}()
+	if err := s.Model.WaitLoad(ctx, "held", 1); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(s.Dir, todoPath)
+	edit := func(change func(string) string) {
+		t.Helper()
+		text := change(s.todo(t))
+		if err := os.Rename(path, path+"~"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(path + "~"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.wait("the workers have marked their items", func() bool { return strings.Count(s.todo(t), "- [x]") == 2 })
+	after := s.events.Len()
+	edit(func(text string) string { return "<!-- my notes -->\r\n" + text })
+	edit(func(text string) string { return text + "* [ ] one more, by hand" })
+	for _, want := range []string{"todo.md was edited"} {
+		if _, err := s.events.Wait(ctx, after, func(e hosttest.Event) bool {
+			return e.Type == "tui.toast.show" && strings.Contains(string(e.Properties), want)
+		}); err != nil {
+			t.Errorf("no toast says %q: %v", want, err)
+		}
+	}
+	s.Model.Open("edited")
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	s.said(session, "what the user added is done")
+	s.contains("the status", s.comesTo(session, "done"), "3 of 3 items of todo.md done")
+	s.contains("todo.md", s.todo(t), "<!-- my notes -->\r\n", "* [x] one more, by hand")
+	told := ""
+	for _, q := range s.Model.Requests() {
+		told += strings.Join(q.Texts("user"), "\n")
+	}
+	s.contains("what agents were told", told, "- [ ] one more, by hand")
+}
+
+// OpenCode's own todo list goes into todo.md, while its session has a mission.
+func TestOpenCodesListJoinsTheMissions(t *testing.T) {
+	s := serve(t, newRig(t, quick))
+	todos := func(status ...string) string {
+		var list []map[string]any
+		for i, st := range status {
+			list = append(list, map[string]any{"content": fmt.Sprintf("step %d", i+1), "status": st, "priority": "high"})
+		}
+		return Call("todowrite", map[string]any{"todos": list})
+	}
+	session := s.session()
+	s.prompt(session, Call("list_tasks", nil), todos("pending", "pending"), "@say no mission")
+	if _, err := os.Stat(filepath.Join(s.Dir, todoPath)); err == nil {
+		t.Errorf("todo.md was made without a mission:\n%s", s.todo(t))
+	}
+	s.slash(session, "task", "Do both steps.", todos("in_progress", "pending"), "@say one begun", todos("completed", "completed"), "@say both done")
+	s.said(session, "both done")
+	s.comesTo(session, "done")
+	s.contains("todo.md", s.todo(t), "# Agent", "- [x] step 1", "- [x] step 2")
 }
