@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ func (d *Driver) Command(ctx context.Context, directory, session, name, argument
 	defer cancel()
 	if name != "task" {
 		d.mu.Lock()
+		maps.DeleteFunc(d.asides, func(_ string, at time.Time) bool { return time.Since(at) > asideFor })
 		d.asides[session] = time.Now()
 		d.mu.Unlock()
 	}

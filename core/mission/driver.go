@@ -2,6 +2,7 @@ package mission
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -125,6 +126,7 @@ type mission struct {
 	stirred int       // counts what ends a countdown: words of a person, a turn that begins
 	agent   string    // of the newest message of a person
 	tries   int       // to get the newest continuation through
+	doubt   time.Time // since when the list is gone or cannot be read
 
 	todos []todo.Todo // OpenCode's list, to be merged; nil for none
 	spend spending
@@ -304,42 +306,64 @@ func (d *Driver) guard(what string, work func()) {
 	work()
 }
 
-// save changes a mission and stores it. What it changed holds in any case; the
-// error says that it may not be there after a crash.
+// save changes a mission and stores it. The change holds in any case; the error
+// says that it may not be there after a crash.
 func (d *Driver) save(ctx context.Context, m *mission, change func(*State)) error {
-	select {
-	case m.writing <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	defer func() { <-m.writing }()
 	d.mu.Lock()
 	change(&m.State)
-	s, version, owner := m.State, m.version, d.owner
-	if s.Phase.Over() {
+	if m.Phase.Over() {
 		d.dropLocked(m)
 	}
 	d.mu.Unlock()
-	body, err := s.encode()
+	err := d.flush(ctx, m)
 	if err != nil {
-		return err
-	}
-	stored, err := d.store.Put(ctx, record.Record{
-		Kind: Kind, Key: m.session, Worktree: m.worktree, Owner: owner, Open: !s.Phase.Over(), Body: body, Version: version,
-	})
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch {
-	case err == nil:
-		m.version = stored.Version
-	case stored.Version > version && stored.Owner != owner: // another process has taken it
-		d.dropLocked(m)
-		fallthrough
-	default:
 		d.log.Error().Err(err).Str("session", m.session).Msg("mission not stored")
-		return fmt.Errorf("the mission could not be stored: %w", err)
+		err = fmt.Errorf("the mission could not be stored: %w", err)
 	}
-	return nil
+	return err
+}
+
+// staleTries is how often a write is repeated of which the store says that it is
+// behind another one of this process.
+const staleTries = 3
+
+// flush stores a mission as it now stands. Writes of one mission take turns.
+func (d *Driver) flush(ctx context.Context, m *mission) error {
+	select {
+	case m.writing <- struct{}{}:
+	case <-ctx.Done():
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.errandLocked(func(ctx context.Context) { _ = d.save(ctx, m, func(*State) {}) })
+		return context.Cause(ctx)
+	}
+	defer func() { <-m.writing }()
+	for try := 1; ; try++ {
+		d.mu.Lock()
+		s, version, owner, now := m.State, m.version, d.owner, d.missions[m.session]
+		d.mu.Unlock()
+		if now != nil && now != m {
+			return nil // it was let go of, and is another's to write
+		}
+		body, err := s.encode()
+		if err != nil {
+			return err
+		}
+		stored, err := d.store.Put(ctx, record.Record{
+			Kind: Kind, Key: m.session, Worktree: m.worktree, Owner: owner, Open: !s.Phase.Over(), Body: body, Version: version,
+		})
+		stale := errors.Is(err, record.ErrStale)
+		d.mu.Lock()
+		if err == nil || stale && stored.Owner == owner { // then a write of ours came to it that we were not told of
+			m.version = stored.Version
+		} else if stale {
+			d.dropLocked(m) // another process has taken it
+		}
+		d.mu.Unlock()
+		if err == nil || !stale || stored.Owner != owner || try == staleTries {
+			return err
+		}
+	}
 }
 
 // settings are those of a mission's directory.

@@ -309,6 +309,24 @@ func TestWithoutAListThereIsNothingToDrive(t *testing.T) {
 	})
 }
 
+// A list that is gone is not a list that is done; one that an editor saves just now
+// is not gone.
+func TestAListThatGoesAway(t *testing.T) {
+	play(t, five, words, func(r *rig) {
+		r.command("task", "build it")
+		r.after(5 * time.Second)
+		r.sent(1)
+		r.write(todo.Path, "")
+		r.after(time.Second + settle)
+		r.write(todo.Path, five)
+		r.after(lookEvery + settle + 3*time.Second)
+		r.sent(2)
+		r.write(todo.Path, "")
+		r.after(time.Minute)
+		r.stands(Paused, "list is gone")
+	})
+}
+
 func TestAListThatCannotBeReadPausesTheMission(t *testing.T) {
 	play(t, "- [ ] a\x00\xff\xfe\n", words, func(r *rig) {
 		r.command("task", "build it")

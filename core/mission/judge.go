@@ -38,6 +38,9 @@ type judgement struct {
 	model          host.Model
 }
 
+// doubtFor is how long a list has to be gone, or not readable, to be believed so.
+const doubtFor = 2 * time.Second
+
 // judge reads what the session's last turn came to and weighs the mission.
 func (d *Driver) judge(ctx context.Context, m *mission) judgement {
 	all, messages, err := d.turns(ctx, m)
@@ -120,15 +123,34 @@ func asks(text string) bool {
 // messages it goes by what events told.
 func (d *Driver) weigh(ctx context.Context, m *mission, messages []host.Message) judgement {
 	g, err := d.gate(m.worktree)
-	if err != nil {
-		return judgement{verdict: pause, reason: err.Error()}
-	}
-	v := judgement{gate: g}
-	if !g.open() {
-		v.verdict, v.reason = finished, g.String()
-		if !g.driven() {
-			v.reason = "there is no todo list to go on with"
+	d.mu.Lock()
+	gone := !g.driven() && m.Listed
+	m.Listed = m.Listed || g.driven()
+	if err != nil || gone { // perhaps only while an editor saves it
+		if m.doubt.IsZero() {
+			m.doubt = time.Now()
 		}
+	} else {
+		m.doubt = time.Time{}
+	}
+	doubtful := !m.doubt.IsZero() && time.Since(m.doubt) < doubtFor && !d.headless
+	d.mu.Unlock()
+	v := judgement{gate: g}
+	switch {
+	case doubtful:
+		v.verdict = wait
+		return v
+	case err != nil:
+		v.verdict, v.reason = pause, err.Error()
+		return v
+	case gone:
+		v.verdict, v.reason = pause, "its todo list is gone"
+		return v
+	case !g.driven():
+		v.verdict, v.reason = finished, "there is no todo list to go on with"
+		return v
+	case !g.open():
+		v.verdict, v.reason = finished, g.String()
 		return v
 	}
 	tasks, err := d.tasks.Spent(ctx, m.session)

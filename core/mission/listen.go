@@ -39,7 +39,7 @@ func (d *Driver) Event(directory string, ev host.Event) {
 			m.spend.note(ev.MessageID, ev.Usage)
 		}
 	case host.EventPart:
-		if ev.Call.ID != "" && ev.Call.Input != "" {
+		if ev.Call.ID != "" && ev.Call.Input != "" && len(m.calls) < callsKept {
 			m.calls[ev.Call.ID] = ev.Call.Tool + " " + ev.Call.Input
 		}
 		if ev.Part == "step-finish" && ev.Reason != "tool-calls" && ev.Reason != "unknown" {
@@ -54,6 +54,9 @@ func (d *Driver) Event(directory string, ev host.Event) {
 		}
 	}
 }
+
+// callsKept is how many calls of a turn are told apart: more are progress anyway.
+const callsKept = 500
 
 func todosOf(list []host.Todo) []todo.Todo {
 	todos := make([]todo.Todo, 0, len(list))

@@ -44,6 +44,8 @@ type State struct {
 	Keys     []string `json:"keys,omitempty"`
 	Idle     int      `json:"idle,omitempty"`
 	Failures int      `json:"failures,omitempty"`
+	// Listed says that there was something to do in its files.
+	Listed bool `json:"listed,omitempty"`
 	// Used is what the session itself has used up to Prompt; Before is what its
 	// tasks had used when the mission began.
 	Used   task.Usage `json:"used"`
