@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
+	"github.com/opencode-sidecar/opencode-sidecar/core/crew"
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
 	"github.com/opencode-sidecar/opencode-sidecar/core/lifecycle"
 	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
@@ -231,6 +232,10 @@ func missionSettings(o config.Options) mission.Settings {
 
 // taskSettings are the options of a workspace as its tasks take them.
 func taskSettings(o config.Options) delegate.Settings {
+	var reviewers map[string]string
+	if o.Review {
+		reviewers = map[string]string{crew.Worker: crew.Reviewer}
+	}
 	return delegate.Settings{
 		Timeout: o.TaskTimeout, Silence: o.SilenceTimeout, Queue: o.QueueTimeout, SyncWait: o.SyncTimeout,
 		PermissionWait: o.PermissionTimeout, Deferral: o.WakeDeferral,
@@ -238,7 +243,7 @@ func taskSettings(o config.Options) delegate.Settings {
 		Attempts: o.MaxAttempts, Fallback: o.FallbackModels,
 		Task:  delegate.Budget{Tokens: int64(o.MaxTaskTokens), Cost: o.MaxTaskCost},
 		Tree:  delegate.Budget{Tokens: int64(o.MaxSessionTokens), Cost: o.MaxSessionCost},
-		Calls: o.MaxToolCalls, Repeats: o.MaxRepeatedCalls, Toasts: o.Toasts, Pool: o.SessionPool, Archive: o.Archive,
+		Calls: o.MaxToolCalls, Repeats: o.MaxRepeatedCalls, Reviewers: reviewers, Toasts: o.Toasts, Pool: o.SessionPool, Archive: o.Archive,
 	}
 }
 

@@ -13,6 +13,12 @@ import (
 //go:embed prompts/*.md
 var prompts embed.FS
 
+// The agents that others than people name.
+const (
+	Worker   = "Worker"
+	Reviewer = "Reviewer"
+)
+
 // Agent is an agent, encoded with the keys that OpenCode's configuration has.
 type Agent struct {
 	Name        string `json:"name"`
@@ -53,11 +59,11 @@ func Agents() []Agent {
 			Description: "Reads the project and turns a goal into a checklist of small, independent, checkable items. Changes no code.",
 		},
 		{
-			Name: "Worker", Mode: "subagent", Color: "#E67E22", Hidden: true, Prompt: prompt("worker"),
+			Name: Worker, Mode: "subagent", Color: "#E67E22", Hidden: true, Prompt: prompt("worker"),
 			Description: "Does one item of work completely, with its tests, and reports what was changed and verified.",
 		},
 		{
-			Name: "Reviewer", Mode: "subagent", Color: "#27AE60", Hidden: true, Prompt: prompt("reviewer"), Permission: readOnly(),
+			Name: Reviewer, Mode: "subagent", Color: "#27AE60", Hidden: true, Prompt: prompt("reviewer"), Permission: readOnly(),
 			Description: "Checks finished work against its requirement, runs the tests, and answers PASS or FAIL with evidence. Changes no code.",
 		},
 	}

@@ -121,6 +121,7 @@ type errands struct {
 	ending   []doomed  // runs that an event condemned
 	noted    []string  // directories that a toast is due in
 	unheard  []task.ID // outcomes of which nobody is left to be told
+	owed     []task.ID // ended tasks that nobody checks yet
 	strays   []stray   // questions of sessions that are no task's own
 	calmed   bool      // no task has been open for a while
 	readopt  bool      // not all tasks of an earlier sidecar could be taken over
@@ -265,6 +266,9 @@ func (e *Engine) Run(ctx context.Context) {
 		}
 		if len(next.unheard) > 0 {
 			wg.Go(func() { e.guard("told", func() { e.hush(ctx, next.unheard) }) })
+		}
+		for _, id := range next.owed {
+			wg.Go(func() { e.guard("review", func() { e.checks(ctx, id) }) })
 		}
 		for _, q := range next.strays {
 			wg.Go(func() { e.guard("question", func() { e.trace(ctx, q) }) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
@@ -76,6 +77,7 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 	}
 	t := e.storeEnd(looking, r, out)
 	e.releaseLease(r, out)
+	e.review(ctx, t) // before its parent looks as if it had nothing left
 	e.leave(r, t)
 	close(r.done)
 	e.log.Debug().Str("task", string(r.id)).Str("state", string(out.state)).Msg("task ended")
@@ -104,6 +106,7 @@ func (e *Engine) storeEnd(ctx context.Context, r *run, out outcome) task.Task {
 	usage := r.before.Plus(r.total)
 	settled := r.orphan || r.background && r.wake == task.WakeNone
 	note := e.edits.shared(r.id)
+	reviewer := e.reviewerLocked(r, out)
 	e.mu.Unlock()
 	keeping := context.WithoutCancel(ctx)
 	for try := 0; ; try++ {
@@ -116,6 +119,10 @@ func (e *Engine) storeEnd(ctx context.Context, r *run, out outcome) task.Task {
 				t.State, t.Ended, t.Uncertain, t.NotBefore = out.state, time.Now(), false, time.Time{}
 				t.Result, t.Error, t.Usage, t.Stop = out.text, out.reason, usage, ""
 				t.Told, t.Note = t.Told || settled, note
+				if reviewer != "" {
+					t.Review = task.NewID()
+					t.Note = strings.TrimPrefix(note+"; "+reviewer+" checks it in "+string(t.Review), "; ")
+				}
 			})
 		}
 		if errors.Is(err, task.ErrNotFound) { // its database was damaged, or removed

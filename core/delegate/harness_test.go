@@ -193,11 +193,16 @@ func (r *rig) kill() {
 type life struct {
 	task.Store
 	dead atomic.Bool
+	// fatal is the agent whose first task the process dies of, when it is stored.
+	fatal string
 }
 
 var errDead = &host.CallError{Call: "any", Status: 410, Message: "this process is dead"}
 
 func (l *life) Create(ctx context.Context, t task.Task) error {
+	if l.fatal != "" && t.Agent == l.fatal {
+		l.dead.Store(true)
+	}
 	if l.dead.Load() {
 		return errDead
 	}

@@ -30,6 +30,8 @@ type Spec struct {
 	Wake            task.Wake
 	// Background tasks wake the parent when they end.
 	Background bool
+	// id is chosen by the engine for a task that it launches itself.
+	id task.ID
 }
 
 // Launch stores a task and queues it for a slot. When it returns without an
@@ -166,13 +168,15 @@ func (e *Engine) launch(ctx context.Context, s Spec, asker *run, settings Settin
 		t.Description = firstLine(s.Prompt, 60)
 	}
 	for try := 0; ; try++ {
-		t.ID = task.NewID()
+		if t.ID = s.id; t.ID == "" {
+			t.ID = task.NewID()
+		}
 		// Not stopped half-way: it could be stored and nobody would know.
 		err := e.store.Create(context.WithoutCancel(ctx), t)
 		if err == nil {
 			return t, nil
 		}
-		if !errors.Is(err, task.ErrExists) || try == 8 {
+		if !errors.Is(err, task.ErrExists) || s.id != "" || try == 8 {
 			return task.Task{Root: t.Root}, fmt.Errorf("%w: the task could not be stored: %w", ErrRefused, err)
 		}
 	}

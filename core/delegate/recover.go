@@ -76,6 +76,7 @@ func (e *Engine) adopt(ctx context.Context) error {
 	}
 	for _, t := range untold.Tasks {
 		if t.State.Terminal() && t.Wake != task.WakeNone && t.Created.Before(e.born) {
+			e.lateReview(t)
 			e.inherit(ctx, t)
 		}
 	}

@@ -30,6 +30,9 @@ type Settings struct {
 	// Calls and Repeats bound the tool calls of an attempt: in all, and equal ones
 	// in a row. 0 is no limit.
 	Calls, Repeats int
+	// Reviewers names the agent that checks what the completed background tasks of
+	// an agent did, by that agent; there is none for those that are not named.
+	Reviewers map[string]string
 	// Toasts shows toasts about tasks.
 	Toasts bool
 	// Pool lets a task take over the session of an earlier one.

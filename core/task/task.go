@@ -93,6 +93,9 @@ type Task struct {
 	Result    string // the answer, or of a task that did not complete what it had written
 	Error     string // one sentence for people, "" if it completed
 	Note      string // what else its parent should know
+	// Review is the id of the task that checks what this one did, chosen when it
+	// ended; "" for none.
+	Review ID `json:",omitempty"`
 
 	// Usage is what all attempts together have used.
 	Usage Usage
