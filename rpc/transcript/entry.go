@@ -13,16 +13,19 @@ const (
 	Error              // has the id of the call and the error
 	EOF                // the shim closed the pipe
 	Exit               // the sidecar ended by itself
+	Kill               // the sidecar was killed; what follows is between the shim and the next one
+	File               // a person saved a file of the project
 )
 
-// Entry is one message, or the end.
+// Entry is one message, what somebody else did, or the end.
 type Entry struct {
 	Kind    Kind
 	Sidecar bool   // who sent it
 	ID      string // "3" of the shim's third call, "h3" of the sidecar's; "" if it has none
 	Method  string // of calls and notifications
 	// Body holds parameters, result or error as encoding/json decodes them, with
-	// json.Number and with tokens in the place of what varies.
+	// json.Number and with tokens in the place of what varies. Of a File it is the
+	// path in the project and the text that it now holds.
 	Body any
 	Line int // in the file, from 1; 0 if it was not read from one
 }

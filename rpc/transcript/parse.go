@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -66,6 +67,11 @@ func parseEntry(s string) (Entry, error) {
 		return Entry{Kind: EOF}, nil
 	case "--- exit":
 		return Entry{Kind: Exit, Sidecar: true}, nil
+	case "--- kill":
+		return Entry{Kind: Kill}, nil
+	}
+	if body, ok := strings.CutPrefix(s, "--- file "); ok {
+		return parseFile(body)
 	}
 	m := entryPattern.FindStringSubmatch(s)
 	if m == nil {
@@ -95,7 +101,21 @@ func parseEntry(s string) (Entry, error) {
 	return e, nil
 }
 
-// check verifies that answers have calls, once each, and that nothing follows the end.
+func parseFile(s string) (Entry, error) {
+	e := Entry{Kind: File}
+	body, err := decode([]byte(s))
+	if err != nil {
+		return Entry{}, fmt.Errorf("%s: %w", e.head(), err)
+	}
+	e.Body = body
+	if _, ok := field(body, "text").(string); !ok || !filepath.IsLocal(text(field(body, "path"))) {
+		return Entry{}, fmt.Errorf("%s: it takes the path of a file within the project and a text", e.head())
+	}
+	return e, nil
+}
+
+// check verifies that answers have calls, once each, of the same sidecar, and that
+// nothing follows the end.
 func (t Transcript) check() error {
 	open := map[string]bool{}
 	for i, e := range t.Entries {
@@ -109,6 +129,12 @@ func (t Transcript) check() error {
 			return at("there is no call of that id that waits for an answer")
 		case e.answers():
 			open[e.ID] = false
+		case e.Kind == Kill && i == len(t.Entries)-1:
+			return at("nothing follows, so it is an end: --- exit")
+		case e.Kind == Kill:
+			for id := range open {
+				open[id] = false // nobody answers any more
+			}
 		case (e.Kind == EOF || e.Kind == Exit) && i != len(t.Entries)-1:
 			return at("something follows the end")
 		}

@@ -121,6 +121,10 @@ func (e Entry) head() string {
 		return "--- eof"
 	case Exit:
 		return "--- exit"
+	case Kill:
+		return "--- kill"
+	case File:
+		return "--- file"
 	}
 	words := []string{"-->"}
 	if e.Sidecar {
@@ -140,7 +144,7 @@ func (e Entry) head() string {
 
 // String is the entry as it stands in a file, without the last line break.
 func (e Entry) String() string {
-	if e.Kind == EOF || e.Kind == Exit {
+	if e.Kind == EOF || e.Kind == Exit || e.Kind == Kill {
 		return e.head()
 	}
 	var p printer

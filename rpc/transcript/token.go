@@ -72,6 +72,13 @@ func byKey(key string) (kind string, ok bool) {
 	return "", false
 }
 
+// isContent reports whether a version is that of a file, which is a hash of what it
+// holds and does not vary.
+func isContent(kind string, v any) bool {
+	s := text(v)
+	return kind == "version" && s != "" && strings.Trim(s, "0123456789abcdef") == ""
+}
+
 // newLexer returns a lexer that knows directory, the project folder, and the
 // folder above it, which holds everything of a recording. "" is no path.
 func newLexer(directory string) *lexer {
@@ -98,7 +105,7 @@ func newLexer(directory string) *lexer {
 
 // scalar cuts a live scalar, the value of key, into pieces.
 func (l *lexer) scalar(key string, v any) []piece {
-	if kind, ok := byKey(key); ok && v != "" {
+	if kind, ok := byKey(key); ok && v != "" && !isContent(kind, v) {
 		return []piece{{kind: kind, value: plain(v)}}
 	}
 	switch v := v.(type) {
