@@ -80,7 +80,13 @@ func (d *Driver) begin(ctx context.Context, directory, session, objective string
 	}
 	again := objective == ""
 	if again && old == nil && version == 0 {
-		return "/task was called without words, and there is no mission to take up again. Ask in one sentence what the mission is, and do nothing else.", nil
+		d.mu.Lock()
+		worktree := d.places[directory].worktree
+		d.mu.Unlock()
+		if g, err := d.gate(worktree); err != nil || !g.open() {
+			return "/task was called without words, and there is neither a mission to take up again nor an open item in .opencode/todo.md. Ask in one sentence what the mission is, and do nothing else.", nil
+		}
+		stored.Objective = "Finish what is open in .opencode/todo.md." // as after /plan
 	}
 	if again && old == nil && version > 0 && stored.Phase == Active {
 		return "This session's mission is driven by another OpenCode process. Pass this on in one sentence and do nothing else.", nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/record"
+	"github.com/opencode-sidecar/opencode-sidecar/core/todo"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 	"github.com/opencode-sidecar/opencode-sidecar/host/hosttest/fake"
 )
@@ -164,12 +165,13 @@ func TestAReloadEndsNoMission(t *testing.T) {
 
 // /task without words takes up what was stopped; with words it begins anew.
 func TestTakingUpAgain(t *testing.T) {
-	play(t, five, words, func(r *rig) {
-		if text := r.command("task", "  "); !strings.Contains(text, "no mission to take up") {
+	play(t, "", words, func(r *rig) {
+		if text := r.command("task", "  "); !strings.Contains(text, "neither a mission to take up again") {
 			t.Errorf("/task says %q", text)
 		}
 		r.after(time.Minute)
 		r.sent(0)
+		r.write(todo.Path, five)
 		r.command("task", "build the tower")
 		r.after(time.Hour)
 		r.stands(Stopped, "nothing came")
@@ -183,6 +185,18 @@ func TestTakingUpAgain(t *testing.T) {
 		if s := r.stands(Done, "5 of 5"); s.Objective != "build the tower" {
 			t.Errorf("its objective is %q", s.Objective)
 		}
+	})
+}
+
+// After /plan, or with a list that a person wrote, /task needs no words.
+func TestAListIsObjectiveEnough(t *testing.T) {
+	play(t, five, works, func(r *rig) {
+		if text := r.command("task", ""); !strings.Contains(text, "Finish what is open in .opencode/todo.md.") {
+			t.Errorf("/task says %q", text)
+		}
+		r.after(time.Minute)
+		r.sent(4)
+		r.stands(Done, "5 of 5")
 	})
 }
 
