@@ -1,8 +1,8 @@
 // OpenCode as the shim sees it, in memory: every prompt is answered at once.
 import type { Client } from "../src/host.js";
 
-/** Returns a client whose sessions are idle as soon as `idle` has been told so. */
-export function client(idle: (sessionID: string) => void): Client {
+/** Returns a client whose sessions are idle as soon as `idle` has been told so; those named in `busy` never are. */
+export function client(idle: (sessionID: string) => void, busy: readonly string[] = []): Client {
   const prompts = new Map<string, object[]>();
   let last = 0;
   type Options = { path?: { id: string }; body?: { messageID?: string } };
@@ -25,7 +25,7 @@ export function client(idle: (sessionID: string) => void): Client {
       }),
       abort: answer(() => true),
       messages: answer(({ path }) => prompts.get(path!.id) ?? []),
-      status: answer(() => ({})),
+      status: answer(() => Object.fromEntries(busy.map((id) => [id, { type: "busy" }]))),
       todo: answer(() => []),
       delete: answer(() => true),
     },

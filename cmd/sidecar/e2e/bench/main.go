@@ -62,6 +62,12 @@ func measurements() []measurement {
 		{name: "finish", run: finishRows},
 		{name: "sync", run: syncRows},
 		{name: "pool", run: poolRows},
+		{name: "todo", run: todoRows},
+		{name: "edits", run: editRows},
+		{name: "hooks", run: hookRows},
+		{name: "view", run: viewRows},
+		{name: "stop", run: stopRows},
+		{name: "close", run: closeRows},
 	}
 }
 

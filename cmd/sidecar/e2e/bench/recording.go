@@ -19,8 +19,11 @@ type crossing struct {
 	Msg struct {
 		ID     json.RawMessage `json:"id"`
 		Method string          `json:"method"`
+		Result json.RawMessage `json:"result"`
 		Params struct {
 			Type       string `json:"type"`
+			Command    string `json:"command"`
+			SessionID  string `json:"sessionID"`
 			Properties struct {
 				SessionID string `json:"sessionID"`
 			} `json:"properties"`
@@ -80,6 +83,42 @@ func (r recording) ending(child, parent string) (proof, wake time.Duration, err 
 		return 0, 0, errNoIdle
 	}
 	return 0, 0, fmt.Errorf("the recording has no wake of %s about %s", parent, child)
+}
+
+// stopped is what the hook of /stop did in a session.
+type stopped struct {
+	took  time.Duration
+	abort time.Duration // of that, what OpenCode took to abort the turn; 0 if there was none
+	text  string        // that it gave
+}
+
+func (r recording) stop(session string) (s stopped, err error) {
+	var asked, aborting *crossing
+	for i := range r {
+		c := &r[i]
+		switch {
+		case c.Dir == "out" && c.Msg.Method == "hook/command" && c.Msg.Params.Command == "stop" && c.Msg.Params.SessionID == session:
+			asked = c
+		case asked == nil:
+		case c.Dir == "in" && c.Msg.Method == "host/session.abort" && c.Msg.Params.Path.ID == session:
+			aborting = c
+		case c.Dir == "out" && aborting != nil && c.answers(aborting):
+			s.abort = milliseconds(c.T - aborting.T)
+		case c.Dir == "in" && c.answers(asked):
+			var result struct {
+				Text string `json:"text"`
+			}
+			err := json.Unmarshal(c.Msg.Result, &result)
+			s.took, s.text = milliseconds(c.T-asked.T), result.Text
+			return s, err
+		}
+	}
+	return s, fmt.Errorf("the recording has no answer to /stop in %s", session)
+}
+
+// answers reports whether a message of the other side is the answer to a request.
+func (c *crossing) answers(request *crossing) bool {
+	return c.Msg.Method == "" && string(c.Msg.ID) == string(request.Msg.ID)
 }
 
 func milliseconds(v float64) time.Duration { return time.Duration(v * float64(time.Millisecond)) }

@@ -84,6 +84,31 @@ func TestEndingInARecording(t *testing.T) {
 	}
 }
 
+func TestStopInARecording(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.jsonl")
+	lines := `{"t":1,"dir":"out","msg":{"id":7,"method":"hook/command","params":{"command":"stop","sessionID":"other"}}}
+{"t":2,"dir":"in","msg":{"id":7,"result":{}}}
+{"t":10,"dir":"out","msg":{"id":8,"method":"hook/command","params":{"command":"stop","sessionID":"one"}}}
+{"t":11,"dir":"in","msg":{"id":8,"method":"host/session.abort","params":{"path":{"id":"one"}}}}
+{"t":15,"dir":"out","msg":{"id":8,"result":true}}
+{"t":17,"dir":"in","msg":{"id":8,"result":{"text":"It was."}}}
+`
+	if err := os.WriteFile(file, []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := readRecording(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := stopped{took: 7 * time.Millisecond, abort: 4 * time.Millisecond, text: "It was."}
+	if got, err := r.stop("one"); err != nil || got != want {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+	if _, err := r.stop("nobody"); err == nil {
+		t.Error("a session that nobody stopped was")
+	}
+}
+
 // Every kind of attack is made, and its right answer is stable for a seed.
 func TestAttacksAreTheSameForASeed(t *testing.T) {
 	one, two := attacks(7), attacks(7)
