@@ -8,11 +8,11 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
 
-// abortedAt returns when the last turn of a session was stopped, zero if it was
+// AbortedAt returns when the last turn of a session was stopped, zero if it was
 // not. One that is stopped between two tries of its provider ends without an
 // error; messages that were queued behind it stay without an answer. A person
 // who has spoken since has ended the hold; one who ran a command has not.
-func abortedAt(messages []host.Message) time.Time {
+func AbortedAt(messages []host.Message) time.Time {
 	var spoke time.Time
 	for _, m := range slices.Backward(messages) {
 		if m.Role != host.Assistant {

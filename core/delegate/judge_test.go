@@ -205,7 +205,7 @@ func TestAbortedAt(t *testing.T) {
 		"a command and a person": {[]host.Message{asks("u", 1, typed), stops("u", 2), asks("sh", 3, ran), prints("sh", 4), asks("p", 5, typed)}, time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := abortedAt(c.messages); !got.Equal(c.want) {
+			if got := AbortedAt(c.messages); !got.Equal(c.want) {
 				t.Errorf("stopped at %v, want %v", got, c.want)
 			}
 		})

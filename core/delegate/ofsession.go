@@ -47,11 +47,36 @@ func (e *Engine) OpenOf(session string) []Open {
 }
 
 // CancelOf cancels the open tasks of a session, without waiting for their end, and
-// returns how many there were.
+// returns how many there were. The session is not told of it: whoever calls does.
 func (e *Engine) CancelOf(session, reason string) int {
-	n := len(e.OpenOf(session))
+	e.mu.Lock()
+	n := 0
+	for _, r := range e.runs {
+		if r.parent == session {
+			r.orphan = true
+			n++
+		}
+	}
+	e.mu.Unlock()
 	e.endTasksOf(session, reason)
 	return n
+}
+
+// commandLimit is how long after a command acts its own message is stored.
+const commandLimit = 5 * time.Second
+
+// Hold keeps news of a session's tasks back, as a person's abort does, until a
+// person next speaks there: the message of a command, which follows at once, is
+// not that.
+func (e *Engine) Hold(session, directory string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.parents[session]
+	if p == nil || p.open == 0 && len(p.outbox) == 0 {
+		return
+	}
+	p.held = time.Now().Add(commandLimit)
+	poke(p.bell)
 }
 
 // Spent returns what all tasks below a session that a person opened have used.

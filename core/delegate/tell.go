@@ -73,7 +73,7 @@ func (e *Engine) rouse(ctx context.Context, p *parent) {
 		return
 	}
 	messages, err := e.host.Messages(ctx, p.directory, p.session, recent)
-	if err != nil || len(messages) == 0 || !abortedAt(messages).IsZero() {
+	if err != nil || len(messages) == 0 || !AbortedAt(messages).IsZero() {
 		return
 	}
 	prompt := host.Prompt{Session: p.session, MessageID: e.ids.Next(), Synthetic: true, Text: "This came as your turn ended: please go on with it."}
@@ -120,7 +120,7 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 	if err != nil {
 		return
 	}
-	if at := abortedAt(messages); !noReply && !at.IsZero() { // of which there is not always an event
+	if at := AbortedAt(messages); !noReply && !at.IsZero() { // of which there is not always an event
 		e.mu.Lock()
 		p.held = at
 		e.mu.Unlock()

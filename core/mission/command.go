@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
@@ -17,190 +16,224 @@ import (
 // within the 100 ms that it may take in all.
 const stopLimit = 80 * time.Millisecond
 
+// only ends a text that an agent is to pass on.
+const only = " Pass this on in one sentence and do nothing else."
+
 // Command carries out one of our commands in a session, inside the hook that comes
 // before its message is stored. It returns what the message is to say in place of
-// the command's own text, "" to leave that as it is.
+// the command's own text, "" to leave that as it is. With an error nothing was
+// done.
 func (d *Driver) Command(ctx context.Context, directory, session, name, arguments string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, hookLimit)
 	defer cancel()
 	if name != "task" {
-		d.mu.Lock()
-		maps.DeleteFunc(d.asides, func(_ string, at time.Time) bool { return time.Since(at) > asideFor })
-		d.asides[session] = time.Now()
-		d.mu.Unlock()
+		d.setAside(session, name != "plan")
 	}
 	switch name {
 	case "task":
 		return d.begin(ctx, directory, session, strings.TrimSpace(arguments))
 	case "stop", "cancel":
 		return d.halt(ctx, directory, session, name == "cancel")
+	case "plan":
+		return "", d.plan(ctx, directory, session)
 	case "status":
 		return d.status(ctx, directory, session)
 	case "agents":
-		return d.crew(ctx, directory)
+		return d.agents(ctx, directory)
 	}
 	return "", nil
 }
 
-// known returns the mission of a session: in memory, or as it is stored. Its
-// version is 0 if there is none.
-func (d *Driver) known(ctx context.Context, directory, session string) (m *mission, stored State, version int64, err error) {
-	d.mu.Lock()
-	m = d.missions[session]
-	d.mu.Unlock()
-	if m != nil {
-		return m, State{}, 0, nil
-	}
-	if m = d.inherit(ctx, directory, session); m != nil {
-		return m, State{}, 0, nil
-	}
-	r, err := d.store.Get(ctx, Kind, session)
-	if errors.Is(err, record.ErrNotFound) {
-		return nil, State{}, 0, nil
-	}
-	if err != nil {
-		return nil, State{}, 0, err
-	}
-	stored, err = decode(r.Body)
-	return nil, stored, r.Version, err
-}
-
 // begin starts a mission, or takes one up again that has no new objective.
 func (d *Driver) begin(ctx context.Context, directory, session, objective string) (string, error) {
-	s, err := d.host.Session(ctx, directory, session)
+	of, err := d.host.Session(ctx, directory, session)
 	if err != nil {
 		return "", err
 	}
-	if s.Parent != "" {
-		return "A mission was not started: this is the session of a task, and missions belong to the session that you opened yourself. Pass this on in one sentence and do nothing else.", nil
+	if of.Parent != "" {
+		return "A mission was not started: this is the session of a task, and missions belong to the session that you opened yourself." + only, nil
 	}
-	old, stored, version, err := d.known(ctx, directory, session)
+	known, err := d.look(ctx, directory, session)
 	if err != nil {
 		return "", err
 	}
+	if known.elsewhere {
+		return "A mission was not started: another OpenCode process drives one in this session; /stop ends that." + only, nil
+	}
+	d.mu.Lock()
+	worktree := d.places[directory].worktree
+	d.mu.Unlock()
 	again := objective == ""
-	if again && old == nil && version == 0 {
-		d.mu.Lock()
-		worktree := d.places[directory].worktree
-		d.mu.Unlock()
-		if g, err := d.gate(worktree); err != nil || !g.open() {
+	if again && known.none() {
+		if g, err := d.readGate(worktree); err != nil || !g.open() {
 			return "/task was called without words, and there is neither a mission to take up again nor an open item in .opencode/todo.md. Ask in one sentence what the mission is, and do nothing else.", nil
 		}
-		stored.Objective = "Finish what is open in .opencode/todo.md." // as after /plan
+		known.state.Objective = "Finish what is open in .opencode/todo.md." // as after /plan
 	}
-	if again && old == nil && version > 0 && stored.Phase == Active {
-		return "This session's mission is driven by another OpenCode process. Pass this on in one sentence and do nothing else.", nil
+	fresh := State{
+		Session: session, Directory: directory, Objective: clip(objective, objectiveLimit), Phase: Active, Started: time.Now(),
+		Todos: known.state.Todos, // what OpenCode's list of the session said is known, whatever the mission
 	}
-	fresh := State{Session: session, Directory: directory, Objective: clip(objective, objectiveLimit), Phase: Active, Started: time.Now()}
+	if again {
+		fresh.Objective = known.state.Objective
+	}
 	if fresh.Before, err = d.tasks.Spent(ctx, session); err != nil {
 		d.log.Warn().Err(err).Str("session", session).Msg("what the tasks of a session have used is not readable")
 	}
+	m := known.m
 	d.mu.Lock()
-	m := old
 	if m == nil {
-		m = newMission(fresh, d.places[directory].worktree)
-		m.version = version
+		m = newMission(fresh, worktree)
+		if known.stored != nil {
+			m.version = known.stored.Version
+		}
 		d.missions[session] = m
-	} else {
-		stored = m.State
 	}
-	fresh.Todos = stored.Todos // what OpenCode's list of the session said is known, whatever the mission
-	if again {
-		fresh.Objective = stored.Objective
-	}
+	m.state, m.span, m.calls = fresh, newSpending(), map[string]string{}
 	m.stirred++
-	m.asked = time.Now()
-	m.spend.fold()
-	m.calls, m.tries = map[string]string{}, 0
-	d.mu.Unlock()
-	d.todos.Watch(m.worktree)
-	err = d.save(ctx, m, func(s *State) { *s = fresh })
-	d.mu.Lock()
+	m.escaped, m.heard, m.tries, m.doubt, m.latest = false, "", 0, time.Time{}, nil
+	m.awaited = time.Now()
 	d.nudgeLocked(m)
 	d.mu.Unlock()
+	d.todos.Watch(worktree)
+	if err := d.keep(ctx, m); err != nil {
+		d.toast(ctx, m, "warning", 10*time.Second, "It has begun, but is not stored yet: "+err.Error())
+	}
 	d.log.Info().Str("session", session).Bool("again", again).Msg("mission begins")
 	if again {
-		return fmt.Sprintf("Go on with the mission. Its objective:\n\n%s\n\nLook at .opencode/todo.md first: what is open there is what is left.", fresh.Objective), err
+		return fmt.Sprintf("Go on with the mission. Its objective:\n\n%s\n\nLook at .opencode/todo.md first: what is open there is what is left.", fresh.Objective), nil
 	}
-	return "", err
+	return "", nil
 }
 
 // halt ends a mission, and the running turn with it; cancelled, its tasks too.
 func (d *Driver) halt(ctx context.Context, directory, session string, tasks bool) (string, error) {
-	m, _, _, err := d.known(ctx, directory, session)
-	reason := "you stopped it"
-	said := "There was no mission to stop."
-	if m != nil {
-		d.mu.Lock()
-		m.stirred++
-		m.Phase = Stopped // holds from here on, whatever the store says
-		n := m.Iteration
+	known, err := d.look(ctx, directory, session)
+	var said []string
+	switch {
+	case err != nil:
+		said = append(said, err.Error()+".")
+	case known.elsewhere:
+		said = append(said, d.haltElsewhere(ctx, known))
+	case known.m == nil || known.state.Phase.Over():
+		said = append(said, "There was no mission to stop.")
+		known.m = nil
+	default:
+		d.mu.Lock() // holds from here on, whatever the store says
+		known.m.stirred++
+		known.m.state.Phase, known.m.state.Reason = Stopped, "you stopped it"
 		d.mu.Unlock()
-		err = d.save(ctx, m, func(s *State) { s.Phase, s.Reason = Stopped, reason })
-		d.log.Info().Str("session", session).Str("phase", string(Stopped)).Str("reason", reason).Msg("mission")
-		said = fmt.Sprintf("The mission was stopped after %s.", count(n, "continuation"))
-		if g, gateErr := d.gate(m.worktree); gateErr == nil && g.driven() {
-			said = fmt.Sprintf("The mission was stopped after %s, with %s.", count(n, "continuation"), g)
+		said = append(said, fmt.Sprintf("The mission was stopped after %s.", count(known.state.Iteration, "continuation")))
+		if g, err := d.readGate(known.m.worktree); err == nil && g.driven() {
+			said[0] = fmt.Sprintf("The mission was stopped after %s, with %s.", count(known.state.Iteration, "continuation"), g)
 		}
 	}
 	cancelled := 0
 	if tasks {
 		if cancelled = d.tasks.CancelOf(session, "you cancelled the mission"); cancelled > 0 {
-			said += fmt.Sprintf(" %s cancelled.", were(cancelled, "background task"))
+			said = append(said, were(cancelled, "background task")+" cancelled.")
 		}
 	} else if open := d.tasks.OpenOf(session); len(open) > 0 {
-		said += fmt.Sprintf(" %s on; /cancel ends them too.", goes(len(open), "background task"))
+		said = append(said, goes(len(open), "background task")+" on, and what comes of that is told with your next message; /cancel ends them too.")
 	}
-	if m != nil || cancelled > 0 {
-		d.interrupt(ctx, directory, session)
+	if known.m != nil || cancelled > 0 {
+		d.tasks.Hold(session, directory)
+		if err := d.interrupt(directory, session); err != nil {
+			d.log.Warn().Err(err).Str("session", session).Msg("the running turn could not be stopped")
+			said = append(said, "Its running turn could not be stopped: press Esc.")
+		}
 	}
-	return said + " Pass this on in one sentence and do nothing else.", err
+	if known.m != nil {
+		if err := d.keep(ctx, known.m); err != nil {
+			said = append(said, "That could not be stored yet.")
+		}
+		d.log.Info().Str("session", session).Str("phase", string(Stopped)).Str("reason", "you stopped it").Msg("mission")
+	}
+	return strings.Join(said, " ") + only, nil
+}
+
+// haltElsewhere ends a mission that another OpenCode process drives, which sees
+// that before it sends anything further.
+func (d *Driver) haltElsewhere(ctx context.Context, known standing) string {
+	d.mu.Lock()
+	owner := d.owner
+	d.mu.Unlock()
+	s, r := known.state, *known.stored
+	s.Phase, s.Reason, s.Halted = Stopped, "you stopped it", owner
+	body, err := s.encode()
+	if err == nil {
+		r.Body, r.Open = body, false
+		_, err = d.store.Put(ctx, r)
+	}
+	if errors.Is(err, record.ErrStale) {
+		return "The mission was not stopped: another OpenCode process drives it, and has just changed it; try again."
+	}
+	if err != nil {
+		return fmt.Sprintf("The mission, which another OpenCode process drives, could not be stopped: %v.", err)
+	}
+	return "The mission, which another OpenCode process drives, was stopped: it sends nothing further."
 }
 
 // interrupt aborts what a session does just now, so that the command is all that
 // it goes on with.
-func (d *Driver) interrupt(ctx context.Context, directory, session string) {
-	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+func (d *Driver) interrupt(directory, session string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 	defer cancel()
-	statuses, err := d.host.Statuses(ctx, directory)
-	if _, busy := statuses[session]; err == nil && busy {
-		err = d.host.Abort(ctx, directory, session)
+	return d.host.Abort(ctx, directory, session)
+}
+
+// plan pauses an active mission: what is planned now is not to be carried out.
+func (d *Driver) plan(ctx context.Context, directory, session string) error {
+	known, err := d.look(ctx, directory, session)
+	if err != nil || known.m == nil {
+		return err
 	}
-	if err != nil {
-		d.log.Warn().Err(err).Str("session", session).Msg("the running turn could not be stopped")
+	d.mu.Lock()
+	active := known.m.state.Phase == Active
+	if active {
+		known.m.stirred++
+		known.m.state.Phase, known.m.state.Reason = Paused, "you asked for a plan"
+		known.m.paused = time.Now()
 	}
+	d.mu.Unlock()
+	if active {
+		_ = d.keep(ctx, known.m) // which logs, and tries again
+	}
+	return nil
 }
 
 // status tells a person how the mission stands.
 func (d *Driver) status(ctx context.Context, directory, session string) (string, error) {
-	m, stored, version, err := d.known(ctx, directory, session)
+	known, err := d.look(ctx, directory, session)
 	if err != nil {
 		return "", err
 	}
 	d.mu.Lock()
 	at := d.places[directory]
-	s := stored
-	if m != nil {
-		s, version = m.State, max(m.version, 1)
-	}
 	d.mu.Unlock()
 	var b strings.Builder
-	if version == 0 {
+	if s := known.state; known.none() {
 		b.WriteString("No mission was started in this session; /task starts one.\n")
 	} else {
 		fmt.Fprintf(&b, "Mission: %s", s.Phase)
 		if s.Reason != "" {
 			fmt.Fprintf(&b, " (%s)", s.Reason)
 		}
-		fmt.Fprintf(&b, "\nObjective: %s\nContinuations: %d of at most %d", clip(todo.Normalize(s.Objective), 300), s.Iteration, at.settings.Iterations)
-		if m != nil {
-			if u := d.used(ctx, m); u != (task.Usage{}) {
-				fmt.Fprintf(&b, "\nUsed: %d tokens, $%.4g", u.Tokens(), u.Cost)
-			}
+		if known.elsewhere {
+			b.WriteString(", driven by another OpenCode process")
 		}
-		b.WriteString("\n")
+		fmt.Fprintf(&b, "\nObjective: %s\nContinuations: %d of at most %d\n", clip(todo.Normalize(s.Objective), 300), s.Iteration, at.settings.Iterations)
 	}
-	if g, err := d.gate(at.worktree); err != nil {
+	if known.m != nil {
+		spent := d.see(ctx, known.m).tasks
+		d.mu.Lock()
+		used := known.m.usedWith(spent)
+		d.mu.Unlock()
+		if used != (task.Usage{}) {
+			fmt.Fprintf(&b, "Used: %d tokens, $%.4g\n", used.Tokens(), used.Cost)
+		}
+	}
+	if g, err := d.readGate(at.worktree); err != nil {
 		fmt.Fprintf(&b, "%v\n", err)
 	} else if text := d.summary(g.list, session); text != "" {
 		fmt.Fprintf(&b, "\n%s\n", text)
@@ -211,8 +244,8 @@ func (d *Driver) status(ctx context.Context, directory, session string) (string,
 	return strings.TrimRight(b.String(), "\n") + "\n\n(Pass this on briefly and do nothing else.)", nil
 }
 
-// crew lists the agents.
-func (d *Driver) crew(ctx context.Context, directory string) (string, error) {
+// agents lists those that work can be delegated to.
+func (d *Driver) agents(ctx context.Context, directory string) (string, error) {
 	agents, err := d.tasks.Agents(ctx, directory)
 	if err != nil {
 		return "", err

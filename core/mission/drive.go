@@ -12,10 +12,10 @@ const (
 	// lookEvery is the time between two looks at an active mission of which no
 	// event came: they can be lost.
 	lookEvery = 5 * time.Second
-	// settle is how long a session has to be at rest before that is believed:
+	// restFor is how long a session has to be at rest before that is believed:
 	// between two turns of one conversation, and before a reload, it rests too.
-	settle = 500 * time.Millisecond
-	// turnLimit is how long the turn that a person began may take to show.
+	restFor = 500 * time.Millisecond
+	// turnLimit is how long a turn that was asked for may take to show.
 	turnLimit = 10 * time.Second
 	// triesLimit is how often one continuation is sent before its mission pauses,
 	// failuresLimit how many turns in a row the provider may fail.
@@ -24,7 +24,12 @@ const (
 
 // drive looks after a mission for as long as it is active and ours.
 func (d *Driver) drive(ctx context.Context, m *mission) {
-	defer d.rest(m)
+	defer d.parked(m)
+	defer d.caught("a mission", func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		m.state.Phase, m.state.Reason = Paused, "a bug of the sidecar got in the way; its log has the details"
+	})
 	timer := time.NewTimer(lookEvery)
 	defer timer.Stop()
 	for d.active(m) {
@@ -45,12 +50,12 @@ func (d *Driver) drive(ctx context.Context, m *mission) {
 	}
 }
 
-// rest notes that nobody drives a mission, unless it became active meanwhile.
-func (d *Driver) rest(m *mission) {
+// parked notes that nobody drives a mission, unless it became active meanwhile.
+func (d *Driver) parked(m *mission) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	m.driving = false
-	if m.Phase == Active {
+	if d.activeLocked(m) {
 		d.nudgeLocked(m)
 	}
 }
@@ -58,7 +63,7 @@ func (d *Driver) rest(m *mission) {
 func (d *Driver) active(m *mission) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return m.Phase == Active && d.missions[m.session] == m && !d.stopped
+	return d.activeLocked(m)
 }
 
 func (d *Driver) isHeadless() bool {
@@ -70,26 +75,26 @@ func (d *Driver) isHeadless() bool {
 // consider decides what becomes of a mission whose session may have come to rest.
 func (d *Driver) consider(ctx context.Context, m *mission) {
 	stirred := d.stirs(m)
-	if !d.resting(ctx, m) || !d.calm(ctx, m, stirred, settle) {
+	if !d.resting(ctx, m) || !d.undisturbed(ctx, m, stirred, restFor) {
 		return
 	}
-	v := d.judge(ctx, m)
-	if v.verdict != goOn {
-		d.conclude(ctx, m, v)
+	j := d.judge(ctx, m)
+	if j.verdict != proceed {
+		d.apply(ctx, m, j, stirred)
 		return
 	}
-	wait := d.settings(m.directory).Countdown << v.failures
-	if wait > 0 {
-		d.toast(ctx, m, "info", wait, fmt.Sprintf("It goes on in %s: %s. Say something to take over, /stop ends it.", wait.Round(time.Second), v.gate))
+	countdown := d.settings(m.directory).Countdown << j.failures
+	if countdown > 0 {
+		d.toast(ctx, m, "info", countdown, fmt.Sprintf("It goes on in %s: %s. Say something to take over, /stop ends it.", countdown.Round(time.Second/10), j.gate))
 	}
-	if !d.calm(ctx, m, stirred, wait) || !d.resting(ctx, m) {
+	if !d.undisturbed(ctx, m, stirred, countdown) || !d.resting(ctx, m) {
 		return
 	}
-	if v = d.judge(ctx, m); v.verdict != goOn { // somebody may have edited the list meanwhile
-		d.conclude(ctx, m, v)
+	if j = d.judge(ctx, m); j.verdict != proceed { // somebody may have edited the list meanwhile
+		d.apply(ctx, m, j, stirred)
 		return
 	}
-	d.goOn(ctx, m, v, stirred)
+	d.proceed(ctx, m, j, stirred)
 }
 
 // resting reports whether nothing of a session runs or waits.
@@ -108,13 +113,18 @@ func (d *Driver) stirs(m *mission) int {
 	return m.stirred
 }
 
-// calm waits; it is false as soon as something stirs in the session.
-func (d *Driver) calm(ctx context.Context, m *mission, stirred int, wait time.Duration) bool {
+// stillLocked reports whether what was judged when m.stirred had a value holds.
+func (d *Driver) stillLocked(m *mission, stirred int) bool {
+	return m.stirred == stirred && d.activeLocked(m)
+}
+
+// undisturbed waits; it is false as soon as something stirs in the session.
+func (d *Driver) undisturbed(ctx context.Context, m *mission, stirred int, wait time.Duration) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		d.mu.Lock()
-		still := m.stirred == stirred && m.Phase == Active && d.missions[m.session] == m
+		still := d.stillLocked(m, stirred)
 		d.mu.Unlock()
 		if !still {
 			return false
@@ -131,101 +141,133 @@ func (d *Driver) calm(ctx context.Context, m *mission, stirred int, wait time.Du
 	}
 }
 
-// conclude does what a verdict other than to go on says.
-func (d *Driver) conclude(ctx context.Context, m *mission, v judgement) {
-	switch v.verdict {
-	case finished:
-		d.end(ctx, m, Done, v.reason)
-	case stop:
-		d.end(ctx, m, Stopped, v.reason)
-	case pause:
-		d.end(ctx, m, Paused, v.reason)
-	}
-}
-
-// end leaves a mission in a phase other than active, and tells people.
-func (d *Driver) end(ctx context.Context, m *mission, phase Phase, reason string) {
-	if !d.active(m) {
+// apply does what a verdict other than to proceed says, unless something stirred
+// since, and tells people.
+func (d *Driver) apply(ctx context.Context, m *mission, j judgement, stirred int) {
+	phase, over := map[verdict]Phase{finish: Done, stop: Stopped, pause: Paused}[j.verdict]
+	if !over {
 		return
 	}
-	_ = d.save(ctx, m, func(s *State) { // it is logged, and holds for this process
-		s.Phase, s.Reason = phase, reason
-		s.Used = s.Used.Plus(m.spend.fold())
-	})
-	d.log.Info().Str("session", m.session).Str("phase", string(phase)).Str("reason", reason).Msg("mission")
-	switch phase {
-	case Done:
-		d.toast(ctx, m, "success", 8*time.Second, "Done: "+reason+".")
-	case Paused:
-		d.toast(ctx, m, "warning", 8*time.Second, "Paused: "+reason+". It goes on with your next message; /stop ends it.")
-	case Stopped:
-		d.toast(ctx, m, "warning", 10*time.Second, "Stopped: "+reason+". /task without words takes it up again.")
-	}
-}
-
-// goOn sends the next continuation, unless something stirred since.
-func (d *Driver) goOn(ctx context.Context, m *mission, v judgement, stirred int) {
 	d.mu.Lock()
-	if m.stirred != stirred || m.Phase != Active || d.missions[m.session] != m || d.stopped {
+	if !d.stillLocked(m, stirred) {
 		d.mu.Unlock()
 		return
 	}
-	if !m.Unseen { // else one that was stored did not get through: it goes again under its id
-		m.next(d.ids.Next(), v)
+	m.state.Phase, m.state.Reason = phase, j.reason
+	m.state.Used = m.state.Used.Plus(m.span.fold())
+	m.paused = time.Now()
+	d.mu.Unlock()
+	_ = d.keep(ctx, m) // which logs, and tries again
+	d.log.Info().Str("session", m.session).Str("phase", string(phase)).Str("reason", j.reason).Msg("mission")
+	switch phase {
+	case Done:
+		d.toast(ctx, m, "success", 8*time.Second, "Done: "+j.reason+".")
+	case Paused:
+		d.toast(ctx, m, "warning", 8*time.Second, "Paused: "+j.reason+". It goes on with your next message; /stop ends it.")
+	case Stopped:
+		d.toast(ctx, m, "warning", 10*time.Second, "Stopped: "+j.reason+". /task without words takes it up again.")
 	}
-	prompt := host.Prompt{Session: m.session, MessageID: m.Prompt, Synthetic: true, Text: continuation(m.State, d.places[m.directory].settings, v, d.headless)}
+}
+
+// proceed sends the next continuation, unless something stirred since.
+func (d *Driver) proceed(ctx context.Context, m *mission, j judgement, stirred int) {
+	d.mu.Lock()
+	if !d.stillLocked(m, stirred) {
+		d.mu.Unlock()
+		return
+	}
+	if !m.state.Unseen { // else one that was stored did not get through: it goes again under its id
+		m.next(d.ids.Next(), j)
+	}
+	prompt := host.Prompt{Session: m.session, MessageID: m.state.Prompt, Synthetic: true, Text: continuation(m.state, d.settingsLocked(m.directory), j, d.headless)}
 	if m.tries == 0 { // else OpenCode may no longer know them, and swallows such a prompt
-		prompt.Agent, prompt.Model = v.agent, v.model
+		prompt.Agent, prompt.Model = j.agent, j.model
 	}
-	m.tries++
-	m.asked = time.Now()
 	headless := d.headless
 	d.mu.Unlock()
-	unchanged := func(*State) {}
 	if !headless {
 		// Stored before it is sent: after a crash it is looked for before anything is
-		// sent. That it cannot be stored is no reason to stop; it has been logged.
-		_ = d.save(ctx, m, unchanged)
+		// sent. That it cannot be stored is no reason to stop.
+		_ = d.keep(ctx, m)
 	}
-	if headless || d.stirs(m) == stirred {
-		if err := d.host.Prompt(ctx, m.directory, prompt); err != nil {
-			d.log.Warn().Err(err).Str("session", m.session).Msg("the mission's next turn could not be started")
-		}
+	d.mu.Lock()
+	wanted := d.stillLocked(m, stirred)
+	if wanted {
+		m.tries++
+		m.awaited = time.Now()
+	}
+	d.mu.Unlock()
+	if wanted {
+		d.send(ctx, m, prompt, headless)
 	}
 	if headless {
-		_ = d.save(ctx, m, unchanged)
+		_ = d.keep(ctx, m)
+	}
+}
+
+// send sends a continuation. In `opencode run` there is no later look that would
+// repeat one whose call failed: a known message id is safe to repeat at once,
+// unless it has arrived.
+func (d *Driver) send(ctx context.Context, m *mission, prompt host.Prompt, again bool) {
+	err := d.host.Prompt(ctx, m.directory, prompt)
+	if err != nil && again {
+		messages, unread := d.host.Messages(ctx, m.directory, m.session, 8)
+		if unread == nil && !holds(messages, prompt.MessageID) {
+			err = d.host.Prompt(ctx, m.directory, prompt)
+		}
+	}
+	if err != nil {
+		d.log.Warn().Err(err).Str("session", m.session).Msg("the mission's next turn could not be started")
 	}
 }
 
 // next begins a continuation: the driver's mu is held.
-func (m *mission) next(id string, v judgement) {
-	m.Iteration++
-	m.Prompt, m.Unseen = id, true
-	m.Idle, m.Failures = v.idle, v.failures
-	m.Used = m.Used.Plus(m.spend.fold())
-	m.calls, m.tries = map[string]string{}, 0
-	if v.key != "" {
-		m.Keys = append(m.Keys, v.key)
-		m.Keys = m.Keys[max(0, len(m.Keys)-keysKept):]
+func (m *mission) next(id string, j judgement) {
+	s := &m.state
+	s.Iteration++
+	s.Prompt, s.Unseen = id, true
+	s.Idle, s.Failures = j.idle, j.failures
+	s.Used = s.Used.Plus(m.span.fold())
+	m.calls, m.tries, m.latest = map[string]string{}, 0, nil
+	if j.key != "" {
+		s.Keys = append(s.Keys, j.key)
+		s.Keys = s.Keys[max(0, len(s.Keys)-keysKept):]
 	}
 }
 
 // extend goes on from a turn that is about to end: in `opencode run` the session
-// must have its next message before it is idle, so nothing is asked of OpenCode
-// first, and nothing stored.
+// must have its next message before it is idle, a few milliseconds later. So it
+// goes by what was read when the turn's last step began, and asks, reads and
+// stores nothing first.
 func (d *Driver) extend(ctx context.Context, m *mission) {
 	d.mu.Lock()
-	ending, stirred := m.ending, m.stirred
+	ending, stirred, latest := m.ending, m.stirred, m.latest
 	fresh := ending != m.continued
 	m.continued = ending
-	m.Unseen = false
+	m.state.Unseen = false
 	d.mu.Unlock()
-	if !fresh || d.tasks.Unsettled(m.session) { // whose results keep the turn going
+	switch {
+	case !fresh:
+		d.learn(ctx, m)
 		return
+	case d.tasks.Unsettled(m.session): // whose results keep the turn going
+		return
+	case latest == nil:
+		latest = d.see(ctx, m)
 	}
-	if v := d.weigh(ctx, m, nil); v.verdict == goOn {
-		d.goOn(ctx, m, v, stirred)
+	if j := d.decide(m, latest, nil); j.verdict == proceed {
+		d.proceed(ctx, m, j, stirred)
 	} else {
-		d.conclude(ctx, m, v)
+		d.apply(ctx, m, j, stirred)
+	}
+}
+
+// learn finds out with which agent and model a person has spoken.
+func (d *Driver) learn(ctx context.Context, m *mission) {
+	messages, err := d.host.Messages(ctx, m.directory, m.session, 8)
+	if err == nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		m.speaker(messages)
 	}
 }

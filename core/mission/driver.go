@@ -2,8 +2,6 @@ package mission
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -35,8 +33,12 @@ type Tasks interface {
 	Unsettled(session string) bool
 	// OpenOf lists the open tasks of a session, oldest first.
 	OpenOf(session string) []delegate.Open
-	// CancelOf cancels the open tasks of a session and returns how many.
+	// CancelOf cancels the open tasks of a session, which is not told of their end,
+	// and returns how many.
 	CancelOf(session, reason string) int
+	// Hold keeps news of a session's tasks back until a person next speaks there,
+	// after the message that is about to be stored.
+	Hold(session, directory string)
 	// Spent is what all tasks below a session have used.
 	Spent(ctx context.Context, root string) (task.Usage, error)
 	// Ours reports whether a message of a session was sent for its tasks.
@@ -55,13 +57,10 @@ type Todos interface {
 // Store keeps missions; see core/record.
 type Store interface {
 	Put(ctx context.Context, r record.Record) (record.Record, error)
-	Get(ctx context.Context, Kind, key string) (record.Record, error)
+	Get(ctx context.Context, kind, key string) (record.Record, error)
 	List(ctx context.Context, q record.Query) ([]record.Record, error)
-	Delete(ctx context.Context, Kind, key string) error
+	Delete(ctx context.Context, kind, key string) error
 }
-
-// Kind is that of our records; their key is the session.
-const Kind = "mission"
 
 // Options are what a driver is made of.
 type Options struct {
@@ -94,8 +93,9 @@ type Driver struct {
 	headless bool
 	stopped  bool
 	places   map[string]place     // open directories
-	missions map[string]*mission  // by session: those that are not over
-	asides   map[string]time.Time // sessions whose next message only carries an answer of ours
+	closed   map[string]time.Time // when a directory was last closed
+	missions map[string]*mission  // by session: those that are not over, or not stored so
+	asides   map[string]aside     // sessions whose next message is that of a command of ours
 	ready    []*mission           // want a goroutine
 	errands  []func(context.Context)
 }
@@ -106,31 +106,44 @@ type place struct {
 	settings Settings
 }
 
-// mission is one that is not over. The driver's mu guards it, except what never
-// changes.
+// aside is a command whose message comes next: to the mission it is no word of a
+// person's.
+type aside struct {
+	at time.Time
+	// silent says that it is none to the agent either: it only carries an answer.
+	silent bool
+}
+
+// mission is one in memory. The driver's mu guards it, except what never changes.
 type mission struct {
 	session, directory, worktree string
 
-	State
+	state   State
 	version int64         // of the record
 	writing chan struct{} // holds a token: writes of one mission take turns
+	unsaved bool          // a write failed and is tried again
 
 	driving bool          // a goroutine looks after it
 	hints   chan struct{} // look: something may have happened. One token
 	quit    chan struct{} // closed when this process lets go of it
 
-	// adopted is when this process took it over: no person stopped a turn that was
-	// cut off before, by a reload or the end of another sidecar.
-	adopted time.Time
-	asked   time.Time // when a turn was last asked for, which may not have begun yet
-	stirred int       // counts what ends a countdown: words of a person, a turn that begins
-	agent   string    // of the newest message of a person
-	tries   int       // to get the newest continuation through
-	doubt   time.Time // since when the list is gone or cannot be read
+	// stirred counts what makes a judgement under way worthless, and ends a
+	// countdown: words of a person, a turn that begins.
+	stirred int
+	awaited time.Time // when a turn was last asked for, which may not have begun yet
+	heard   string    // the newest message of a person
+	paused  time.Time // when it was last paused
+	escaped bool      // its turn was aborted
+	// reloaded is until when aborts were OpenCode's own, which reads its
+	// configuration anew.
+	reloaded time.Time
+	tries    int       // to get the newest continuation through
+	doubt    time.Time // since when the list is gone or cannot be read
 
-	todos []todo.Todo // OpenCode's list, to be merged; nil for none
-	spend spending
-	calls map[string]string // those since the newest continuation, by id, as events told
+	todos  []todo.Todo // OpenCode's list, to be merged; nil for none
+	span   spending
+	calls  map[string]string // those since the newest continuation, by id, as events told
+	latest *outlook          // what was last read of the files and the tasks
 
 	// Headless only: the message whose turn is about to end, and the last one that
 	// was gone on from.
@@ -144,7 +157,15 @@ func New(o Options) *Driver {
 	}
 	return &Driver{
 		store: o.Store, host: o.Host, tasks: o.Tasks, todos: o.Todos, lives: o.Lives, log: o.Log,
-		signal: make(chan struct{}, 1), places: map[string]place{}, missions: map[string]*mission{}, asides: map[string]time.Time{},
+		signal: make(chan struct{}, 1), places: map[string]place{}, closed: map[string]time.Time{},
+		missions: map[string]*mission{}, asides: map[string]aside{},
+	}
+}
+
+func newMission(s State, worktree string) *mission {
+	return &mission{
+		session: s.Session, directory: s.Directory, worktree: worktree, state: s, span: newSpending(),
+		writing: make(chan struct{}, 1), hints: make(chan struct{}, 1), quit: make(chan struct{}), calls: map[string]string{},
 	}
 }
 
@@ -163,6 +184,9 @@ func (d *Driver) Headless() {
 	defer d.mu.Unlock()
 	d.headless = true
 }
+
+// adoptLimit bounds how many missions of one process are gone on with.
+const adoptLimit = 100
 
 // WorkspaceOpened sets the settings of a directory and goes on with the missions
 // that an earlier sidecar of the same OpenCode process, or the directory's last
@@ -186,10 +210,8 @@ func (d *Driver) WorkspaceOpened(ctx context.Context, directory, worktree string
 	}
 }
 
-// adoptLimit bounds how many missions of one process are gone on with.
-const adoptLimit = 100
-
-// adopt takes a stored mission into memory, unless it is there.
+// adopt takes a stored mission into memory, unless it is there. It returns nil if
+// there is nothing to drive.
 func (d *Driver) adopt(r record.Record, s State) *mission {
 	d.mu.Lock()
 	at, open := d.places[s.Directory]
@@ -199,19 +221,15 @@ func (d *Driver) adopt(r record.Record, s State) *mission {
 		return m
 	}
 	m = newMission(s, at.worktree)
-	m.version, m.adopted = r.Version, time.Now()
+	m.version = r.Version
+	if _, reload := d.closed[s.Directory]; reload {
+		m.reloaded = time.Now()
+	}
 	d.missions[r.Key] = m
 	d.nudgeLocked(m)
 	d.mu.Unlock()
 	d.todos.Watch(m.worktree)
 	return m
-}
-
-func newMission(s State, worktree string) *mission {
-	return &mission{
-		session: s.Session, directory: s.Directory, worktree: worktree, State: s,
-		writing: make(chan struct{}, 1), hints: make(chan struct{}, 1), quit: make(chan struct{}), calls: map[string]string{},
-	}
 }
 
 // WorkspaceClosed lets go of the missions of a directory, which end nothing by
@@ -220,6 +238,7 @@ func (d *Driver) WorkspaceClosed(directory string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.places, directory)
+	d.closed[directory] = time.Now()
 	for _, m := range d.missions {
 		if m.directory == directory {
 			d.dropLocked(m)
@@ -250,15 +269,27 @@ func (d *Driver) Run(ctx context.Context) {
 		d.ready, d.errands = nil, nil
 		d.mu.Unlock()
 		for _, m := range ready {
-			wg.Go(func() { d.guard("drive", func() { d.drive(ctx, m) }) })
+			wg.Go(func() { d.drive(ctx, m) })
 		}
 		for _, errand := range errands {
-			wg.Go(func() { d.guard("errand", func() { errand(ctx) }) })
+			wg.Go(func() {
+				defer d.caught("an errand", func() {})
+				errand(ctx)
+			})
 		}
 	}
 }
 
-// Stop has the driver send nothing any more. Missions stay as they are stored.
+// caught is deferred: it keeps a bug in one mission's affairs from ending all the
+// others, and then calls cleanup.
+func (d *Driver) caught(what string, cleanup func()) {
+	if v := recover(); v != nil {
+		d.log.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("a bug in " + what)
+		cleanup()
+	}
+}
+
+// Stop has the driver begin nothing any more. Missions stay as they are stored.
 func (d *Driver) Stop(context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -271,105 +302,42 @@ func (d *Driver) Stop(context.Context) error {
 
 // nudgeLocked has a mission looked at soon.
 func (d *Driver) nudgeLocked(m *mission) {
-	select {
-	case m.hints <- struct{}{}:
-	default:
-	}
-	if m.Phase != Active || m.driving || d.stopped || d.missions[m.session] != m {
+	poke(m.hints)
+	if m.driving || !d.activeLocked(m) {
 		return
 	}
 	m.driving = true
 	d.ready = append(d.ready, m)
-	d.pokeLocked()
+	poke(d.signal)
+}
+
+// activeLocked reports whether a mission is ours to go on with.
+func (d *Driver) activeLocked(m *mission) bool {
+	return m.state.Phase == Active && d.missions[m.session] == m && !d.stopped
 }
 
 // errandLocked has Run do something in a goroutine of its own.
 func (d *Driver) errandLocked(work func(context.Context)) {
 	d.errands = append(d.errands, work)
-	d.pokeLocked()
+	poke(d.signal)
 }
 
-func (d *Driver) pokeLocked() {
+// poke puts a token into a signal channel.
+func poke(c chan struct{}) {
 	select {
-	case d.signal <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// guard keeps a bug in one mission's affairs from ending all the others.
-func (d *Driver) guard(what string, work func()) {
-	defer func() {
-		if v := recover(); v != nil {
-			d.log.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("a bug in " + what)
-		}
-	}()
-	work()
-}
-
-// save changes a mission and stores it. The change holds in any case; the error
-// says that it may not be there after a crash.
-func (d *Driver) save(ctx context.Context, m *mission, change func(*State)) error {
-	d.mu.Lock()
-	change(&m.State)
-	if m.Phase.Over() {
-		d.dropLocked(m)
-	}
-	d.mu.Unlock()
-	err := d.flush(ctx, m)
-	if err != nil {
-		d.log.Error().Err(err).Str("session", m.session).Msg("mission not stored")
-		err = fmt.Errorf("the mission could not be stored: %w", err)
-	}
-	return err
-}
-
-// staleTries is how often a write is repeated of which the store says that it is
-// behind another one of this process.
-const staleTries = 3
-
-// flush stores a mission as it now stands. Writes of one mission take turns.
-func (d *Driver) flush(ctx context.Context, m *mission) error {
-	select {
-	case m.writing <- struct{}{}:
-	case <-ctx.Done():
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.errandLocked(func(ctx context.Context) { _ = d.save(ctx, m, func(*State) {}) })
-		return context.Cause(ctx)
-	}
-	defer func() { <-m.writing }()
-	for try := 1; ; try++ {
-		d.mu.Lock()
-		s, version, owner, now := m.State, m.version, d.owner, d.missions[m.session]
-		d.mu.Unlock()
-		if now != nil && now != m {
-			return nil // it was let go of, and is another's to write
-		}
-		body, err := s.encode()
-		if err != nil {
-			return err
-		}
-		stored, err := d.store.Put(ctx, record.Record{
-			Kind: Kind, Key: m.session, Worktree: m.worktree, Owner: owner, Open: !s.Phase.Over(), Body: body, Version: version,
-		})
-		stale := errors.Is(err, record.ErrStale)
-		d.mu.Lock()
-		if err == nil || stale && stored.Owner == owner { // then a write of ours came to it that we were not told of
-			m.version = stored.Version
-		} else if stale {
-			d.dropLocked(m) // another process has taken it
-		}
-		d.mu.Unlock()
-		if err == nil || !stale || stored.Owner != owner || try == staleTries {
-			return err
-		}
-	}
-}
-
-// settings are those of a mission's directory.
+// settings are those of a directory.
 func (d *Driver) settings(directory string) Settings {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.settingsLocked(directory)
+}
+
+func (d *Driver) settingsLocked(directory string) Settings {
 	if at, open := d.places[directory]; open {
 		return at.settings
 	}

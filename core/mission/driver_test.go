@@ -43,7 +43,7 @@ func TestAMissionGoesOnUntilItsListIsDone(t *testing.T) {
 func TestAContinuationWaitsForTheCountdown(t *testing.T) {
 	play(t, five, words, func(r *rig) {
 		r.command("task", "build it")
-		r.after(time.Second + settle + 3*time.Second - time.Millisecond)
+		r.after(time.Second + restFor + 3*time.Second - time.Millisecond)
 		r.sent(0)
 		r.after(2 * time.Millisecond)
 		r.sent(1)
@@ -61,7 +61,7 @@ func TestTheWordOfAPersonEndsTheCountdown(t *testing.T) {
 		r.say("wait, use another colour")
 		r.after(time.Minute)
 		r.sent(0)
-		r.after(settle + 3*time.Second + time.Millisecond)
+		r.after(restFor + 3*time.Second + time.Millisecond)
 		r.sent(1)
 	})
 }
@@ -236,7 +236,7 @@ func TestAProviderThatFailsPausesTheMission(t *testing.T) {
 		return fake.Reply{After: time.Second, Error: &host.MessageError{Name: "APIError", Message: "overloaded", Status: 529}}
 	}, func(r *rig) {
 		r.command("task", "build it")
-		r.after(time.Second + settle + 6*time.Second - time.Millisecond)
+		r.after(time.Second + restFor + 6*time.Second - time.Millisecond)
 		r.sent(0)
 		r.after(time.Hour)
 		r.sent(2)
@@ -252,7 +252,7 @@ func TestTasksComeFirst(t *testing.T) {
 		r.command("task", "build it")
 		r.after(time.Hour)
 		r.sent(0)
-		add := r.driver.Transform(r.session, "msg_person_1")
+		add := r.driver.Transform(context.Background(), r.session, "msg_person_1")
 		if len(add) != 1 || !strings.Contains(add[0].Text, "- [ ] three\n    → task_1 (Worker) runs: do three\n- [ ] four") {
 			t.Errorf("the list is told as %+v", add)
 		}
@@ -260,7 +260,7 @@ func TestTasksComeFirst(t *testing.T) {
 		r.after(time.Minute)
 		r.sent(0)
 		r.tasks.set(func(t *tasks) { t.untold = false })
-		r.after(lookEvery + settle + 3*time.Second + time.Millisecond) // no event told of it
+		r.after(lookEvery + restFor + 3*time.Second + time.Millisecond) // no event told of it
 		if len(r.continuations()) == 0 {
 			t.Error("it does not go on")
 		}
@@ -317,9 +317,9 @@ func TestAListThatGoesAway(t *testing.T) {
 		r.after(5 * time.Second)
 		r.sent(1)
 		r.write(todo.Path, "")
-		r.after(time.Second + settle)
+		r.after(time.Second + restFor)
 		r.write(todo.Path, five)
-		r.after(lookEvery + settle + 3*time.Second)
+		r.after(lookEvery + restFor + 3*time.Second)
 		r.sent(2)
 		r.write(todo.Path, "")
 		r.after(time.Minute)
@@ -371,19 +371,19 @@ func TestASessionThatIsDeletedTakesItsMissionAlong(t *testing.T) {
 // The summary is told to sessions with a mission only, and survives compaction.
 func TestTheListIsToldToMissionsOnly(t *testing.T) {
 	play(t, five, words, func(r *rig) {
-		if add := r.driver.Transform(r.session, "msg_x"); add != nil {
+		if add := r.driver.Transform(context.Background(), r.session, "msg_x"); add != nil {
 			t.Errorf("without a mission: %+v", add)
 		}
 		if c := r.driver.Compacting(r.session); c != nil {
 			t.Errorf("without a mission: %+v", c)
 		}
 		r.command("task", "build the whole thing")
-		add := r.driver.Transform(r.session, "msg_x")
+		add := r.driver.Transform(context.Background(), r.session, "msg_x")
 		if len(add) != 1 || add[0].MessageID != "msg_x" || !strings.HasPrefix(add[0].Text, "todo.md: 0 of 5 done, 5 pending\n- [ ] one\n") {
 			t.Errorf("with one: %+v", add)
 		}
 		r.check()
-		if add := r.driver.Transform(r.session, "msg_x"); len(add) != 1 || !strings.HasPrefix(add[0].Text, "todo.md: 1 of 5 done") {
+		if add := r.driver.Transform(context.Background(), r.session, "msg_x"); len(add) != 1 || !strings.HasPrefix(add[0].Text, "todo.md: 1 of 5 done") {
 			t.Errorf("after an edit: %+v", add)
 		}
 		if c := strings.Join(r.driver.Compacting(r.session), "\n"); !strings.Contains(c, "build the whole thing") || !strings.Contains(c, "- [ ] two") {

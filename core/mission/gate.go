@@ -50,8 +50,8 @@ func (g gate) version() string {
 	return fmt.Sprintf("%s %+v %t", g.list.Version, g.checklist, g.issues)
 }
 
-// gate reads the files. An error says which of them cannot be read, and why.
-func (d *Driver) gate(worktree string) (gate, error) {
+// readGate reads the files. An error says which of them cannot be read, and why.
+func (d *Driver) readGate(worktree string) (gate, error) {
 	list, err := d.todos.Read(worktree)
 	if err != nil {
 		return gate{}, err
@@ -62,12 +62,12 @@ func (d *Driver) gate(worktree string) (gate, error) {
 		return gate{}, fmt.Errorf("the worktree: %w", err)
 	}
 	defer func() { _ = root.Close() }()
-	checklist, err := document(root, checklistPath)
+	checklist, err := readList(root, checklistPath)
 	if err != nil {
 		return gate{}, err
 	}
 	g.checklist = checklist.Progress()
-	issues, err := document(root, issuesPath)
+	issues, err := readList(root, issuesPath)
 	if err != nil {
 		return gate{}, err
 	}
@@ -75,9 +75,9 @@ func (d *Driver) gate(worktree string) (gate, error) {
 	return g, nil
 }
 
-// document reads a file of the worktree; one that is not there is empty.
-func document(root *os.Root, name string) (*todo.Document, error) {
-	content, err := read(root, name)
+// readList reads a file of the worktree; one that is not there is empty.
+func readList(root *os.Root, name string) (*todo.Document, error) {
+	content, err := readFile(root, name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
@@ -88,7 +88,7 @@ func document(root *os.Root, name string) (*todo.Document, error) {
 	return doc, nil
 }
 
-func read(root *os.Root, name string) ([]byte, error) {
+func readFile(root *os.Root, name string) ([]byte, error) {
 	info, err := root.Stat(name) // before it is opened: opening a pipe would wait
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package mission
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -40,6 +41,7 @@ type rig struct {
 	owners   map[string]bool
 	session  string
 	spoken   int
+	speaker  string // the agent that a person speaks to, Commander if empty
 	cancel   func()
 	// answer is how the agent answers, after it has done what work says.
 	answer func(r *rig, p host.Prompt) fake.Reply
@@ -143,8 +145,9 @@ func (r *rig) say(text string) {
 	r.Helper()
 	r.spoken++
 	id := fmt.Sprintf("msg_person_%d", r.spoken)
-	r.driver.UserSpoke(context.Background(), r.dir, r.session, id, "Commander")
-	if err := r.host.Prompt(context.Background(), r.dir, host.Prompt{Session: r.session, MessageID: id, Text: text, Agent: "Commander", Model: host.Model{Provider: "p", ID: "m"}}); err != nil {
+	speaker := cmp.Or(r.speaker, "Commander")
+	r.driver.UserSpoke(context.Background(), r.dir, r.session, id)
+	if err := r.host.Prompt(context.Background(), r.dir, host.Prompt{Session: r.session, MessageID: id, Text: text, Agent: speaker, Model: host.Model{Provider: "p", ID: "m"}}); err != nil {
 		r.Fatal(err)
 	}
 }
@@ -198,7 +201,7 @@ func (r *rig) toasted(text string) bool {
 	return slices.ContainsFunc(r.host.Toasts(), func(t host.Toast) bool { return strings.Contains(t.Message, text) })
 }
 
-// idleFor answers with words only.
+// words answers with nothing else.
 func words(_ *rig, _ host.Prompt) fake.Reply {
 	return fake.Reply{After: time.Second, Text: "I am working on it."}
 }
@@ -207,6 +210,23 @@ func words(_ *rig, _ host.Prompt) fake.Reply {
 func works(r *rig, _ host.Prompt) fake.Reply {
 	r.check()
 	return fake.Reply{After: time.Second, Text: "One more is done."}
+}
+
+// store calls put for each write, which does it or not.
+type store struct {
+	*record.Memory
+	put func(context.Context, record.Record) (record.Record, error)
+}
+
+func (s store) Put(ctx context.Context, rec record.Record) (record.Record, error) {
+	return s.put(ctx, rec)
+}
+
+// storing starts another sidecar whose writes go through put.
+func (r *rig) storing(put func(context.Context, record.Record) (record.Record, error)) {
+	r.stop()
+	r.stored = store{r.store, put}
+	r.start("host-1")
 }
 
 // unwatched are todo files that nobody watches: a bubble has no system to wake it.
@@ -222,6 +242,8 @@ type tasks struct {
 	spent     task.Usage
 	ours      string
 	cancelled string
+	held      int
+	asked     func() // called by Spent, in the middle of a judgement
 }
 
 func (t *tasks) set(change func(*tasks)) {
@@ -250,7 +272,19 @@ func (t *tasks) CancelOf(_, reason string) int {
 	return n
 }
 
+func (t *tasks) Hold(string, string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held++
+}
+
 func (t *tasks) Spent(context.Context, string) (task.Usage, error) {
+	t.mu.Lock()
+	asked := t.asked
+	t.mu.Unlock()
+	if asked != nil {
+		asked()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.spent, nil

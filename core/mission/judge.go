@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
@@ -17,93 +19,95 @@ import (
 type verdict int
 
 const (
-	goOn     verdict = iota
-	wait             // it does not rest, or cannot be judged now
-	finished         // nothing is left to do
-	pause            // a person has the word
-	stop             // a limit is reached
+	proceed verdict = iota
+	later           // it does not rest, or cannot be judged now
+	finish          // nothing is left to do
+	pause           // a person has the word
+	stop            // a limit is reached
 )
 
 // judgement is a verdict and what it rests on.
 type judgement struct {
 	verdict verdict
-	reason  string
+	reason  string // as the end of a sentence
 	gate    gate
 	key     string // what the turns since the last continuation came to
 	// idle counts the turns in a row that came to nothing, failures those that the
 	// provider failed; both with the one that is judged.
 	idle, failures int
 	failure        string
-	agent          string // of the newest user message
+	agent          string // to go on with
 	model          host.Model
 }
 
-// doubtFor is how long a list has to be gone, or not readable, to be believed so.
-const doubtFor = 2 * time.Second
+// outlook is what the files and the tasks say about a mission.
+type outlook struct {
+	gate  gate
+	err   error      // why the files cannot be read
+	tasks task.Usage // what all tasks of the session have used
+}
 
-// judge reads what the session's last turn came to and weighs the mission.
+// see reads the files and what the tasks have used.
+func (d *Driver) see(ctx context.Context, m *mission) *outlook {
+	o := &outlook{}
+	o.gate, o.err = d.readGate(m.worktree)
+	spent, err := d.tasks.Spent(ctx, m.session)
+	if err != nil {
+		d.log.Warn().Err(err).Str("session", m.session).Msg("what the tasks of a mission have used is not readable")
+	}
+	o.tasks = spent
+	return o
+}
+
+// judge reads what the session's last turn came to and decides.
 func (d *Driver) judge(ctx context.Context, m *mission) judgement {
-	all, messages, err := d.turns(ctx, m)
+	all, since, err := d.read(ctx, m)
 	if host.NotFound(err) {
 		return judgement{verdict: stop, reason: "its session was deleted"}
 	}
-	if err != nil || len(messages) == 0 {
-		return judgement{verdict: wait}
+	if err != nil || len(since) == 0 {
+		return judgement{verdict: later}
 	}
-	last := messages[len(messages)-1]
+	last := since[len(since)-1]
 	d.mu.Lock()
-	asked, prompt := m.asked, m.Prompt
-	excused := ended(last).Before(m.adopted)
-	if arrived := prompt == "" || slices.ContainsFunc(messages, func(msg host.Message) bool { return msg.ID == prompt }); arrived {
-		m.Unseen, m.tries = false, 0
+	if m.state.Prompt == "" || holds(since, m.state.Prompt) {
+		m.state.Unseen, m.tries = false, 0
 	}
-	tries := m.tries
-	for _, msg := range messages {
+	for _, msg := range since {
 		if msg.Role == host.Assistant {
-			m.spend.note(msg.ID, msg.Usage)
+			m.span.note(msg.ID, msg.Created, msg.Usage)
 		}
 	}
+	m.speaker(all)
+	awaited, tries, escaped, reloaded := m.awaited, m.tries, m.escaped, m.reloaded
 	d.mu.Unlock()
-	if last.Created.Before(asked) && time.Since(asked) < turnLimit {
-		return judgement{verdict: wait} // the turn that was asked for has not begun
-	}
-	if last.Role == host.User && time.Since(last.Created) < turnLimit {
-		return judgement{verdict: wait}
-	}
-	if tries >= triesLimit {
+	aborted := delegate.AbortedAt(since)
+	begun := last.Role == host.Assistant && !last.Created.Before(awaited.Truncate(time.Millisecond))
+	switch {
+	case escaped || !aborted.IsZero() && aborted.After(reloaded):
+		return judgement{verdict: pause, reason: "you stopped its turn"}
+	case !begun && time.Since(last.Created) < turnLimit, !begun && time.Since(awaited) < turnLimit:
+		return judgement{verdict: later} // the turn that was asked for has not begun
+	case tries >= triesLimit:
 		return judgement{verdict: pause, reason: "OpenCode takes no message that goes on with it"}
 	}
-	v := d.weigh(ctx, m, messages)
-	v.agent, v.model = speaker(all)
-	if v.verdict != goOn {
-		return v
+	j := d.decide(m, d.see(ctx, m), since)
+	if j.verdict != proceed {
+		return j
 	}
 	switch why := interrupted(last); {
-	case last.Error.Aborted() && excused: // by the end of a process or a reload
 	case why != "":
-		v.verdict, v.reason = pause, why
-	case last.Error != nil && v.failures >= failuresLimit:
-		v.verdict, v.reason = pause, fmt.Sprintf("%d turns in a row failed: %s", v.failures, last.Error.Error())
+		j.verdict, j.reason = pause, why
+	case last.Error != nil && j.failures >= failuresLimit:
+		j.verdict, j.reason = pause, fmt.Sprintf("%s failed: %s", inARow(j.failures), last.Error.Error())
 	}
-	return v
-}
-
-// ended is when a message was complete, or begun if it never was.
-func ended(msg host.Message) time.Time {
-	if msg.Completed.IsZero() {
-		return msg.Created
-	}
-	return msg.Completed
+	return j
 }
 
 // interrupted says why a person has the word after a message, "" if nobody has.
 func interrupted(last host.Message) string {
 	switch {
-	case last.Role != host.Assistant:
-		return ""
-	case last.Error.Aborted():
-		return "you stopped its turn"
-	case last.Error != nil:
+	case last.Role != host.Assistant || last.Error != nil:
 		return ""
 	case last.Finish == "tool-calls": // OpenCode ends a turn so when a person refuses a call
 		return "a call was refused"
@@ -113,97 +117,105 @@ func interrupted(last host.Message) string {
 	return ""
 }
 
-// asks reports whether a text ends with a question.
+// listed is a line of a list, such as the choices that follow a question.
+var listed = regexp.MustCompile(`^\s*([-*+•]|[0-9]{1,2}[.)]|\(?[a-zA-Z][.)])\s`)
+
+// asks reports whether a text ends with a question: its last paragraph holds one,
+// before the choices if there are any.
 func asks(text string) bool {
-	text = strings.TrimRight(text, " \t\r\n*_`\"')»”’")
-	return strings.HasSuffix(text, "?") || strings.HasSuffix(text, "？")
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	choices := true
+	for _, line := range slices.Backward(lines) {
+		switch blank := strings.TrimSpace(line) == ""; {
+		case questions.MatchString(line):
+			return true
+		case choices && (blank || listed.MatchString(line)):
+		case blank:
+			return false
+		default:
+			choices = false
+		}
+	}
+	return false
 }
 
-// weigh decides by the files, the limits and what the turns came to. Without
+// questions is a question mark at the end of a sentence, not in code.
+var questions = regexp.MustCompile("[^\\s?][?？]+[*_\"')»”’]*(\\s|$)")
+
+// doubtFor is how long a list has to be gone, or not readable, to be believed so:
+// an editor that saves it may remove it for a moment.
+const doubtFor = 2 * time.Second
+
+// decide goes by the files, the limits and what the turns came to. Without
 // messages it goes by what events told.
-func (d *Driver) weigh(ctx context.Context, m *mission, messages []host.Message) judgement {
-	g, err := d.gate(m.worktree)
-	d.mu.Lock()
-	gone := !g.driven() && m.Listed
-	m.Listed = m.Listed || g.driven()
-	if err != nil || gone { // perhaps only while an editor saves it
-		if m.doubt.IsZero() {
-			m.doubt = time.Now()
-		}
-	} else {
-		m.doubt = time.Time{}
-	}
-	doubtful := !m.doubt.IsZero() && time.Since(m.doubt) < doubtFor && !d.headless
-	d.mu.Unlock()
-	v := judgement{gate: g}
-	switch {
-	case doubtful:
-		v.verdict = wait
-		return v
-	case err != nil:
-		v.verdict, v.reason = pause, err.Error()
-		return v
-	case gone:
-		v.verdict, v.reason = pause, "its todo list is gone"
-		return v
-	case !g.driven():
-		v.verdict, v.reason = finished, "there is no todo list to go on with"
-		return v
-	case !g.open():
-		v.verdict, v.reason = finished, g.String()
-		return v
-	}
-	tasks, err := d.tasks.Spent(ctx, m.session)
-	if err != nil {
-		d.log.Warn().Err(err).Str("session", m.session).Msg("what the tasks of a mission have used is not readable")
-	}
-	at := d.settings(m.directory)
+func (d *Driver) decide(m *mission, o *outlook, messages []host.Message) judgement {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if v.agent == "" {
-		v.agent = m.agent
+	j := judgement{gate: o.gate, agent: m.state.Agent, model: m.state.Model}
+	end := func(v verdict, reason string, args ...any) judgement {
+		j.verdict, j.reason = v, fmt.Sprintf(reason, args...)
+		return j
 	}
-	used := m.Used.Plus(m.spend.sum()).Plus(tasks).Plus(m.Before.Negative())
-	if why := at.exceeded(used); why != "" {
-		v.verdict, v.reason = stop, why
-		return v
+	gone := o.err == nil && !o.gate.driven() && m.state.Listed
+	if o.err == nil && !gone {
+		m.doubt = time.Time{}
+		m.state.Listed = o.gate.driven()
+	} else if m.doubt.IsZero() {
+		m.doubt = time.Now()
 	}
-	if m.Iteration >= at.Iterations {
-		v.verdict, v.reason = stop, fmt.Sprintf("it has gone on %d times, the most that missionIterations allows, and %s", m.Iteration, g)
-		return v
+	switch {
+	case !m.doubt.IsZero() && time.Since(m.doubt) < doubtFor && !d.headless:
+		return end(later, "")
+	case o.err != nil:
+		return end(pause, "%v", o.err)
+	case gone:
+		return end(pause, "its todo list is gone")
+	case !o.gate.driven():
+		return end(finish, "there is no todo list to go on with")
+	case !o.gate.open():
+		return end(finish, "%s", o.gate)
 	}
-	if n := len(messages); n > 0 && messages[n-1].Error != nil {
-		v.failures, v.idle, v.failure = m.Failures+1, m.Idle, messages[n-1].Error.Error()
-		return v
+	at := d.settingsLocked(m.directory)
+	if why := at.exceeded(m.usedWith(o.tasks)); why != "" {
+		return end(stop, "%s", why)
+	}
+	if m.state.Iteration >= at.Iterations && !m.state.Unseen {
+		return end(stop, "it has gone on %s, the most that missionIterations allows, and %s", times(m.state.Iteration), o.gate)
+	}
+	if n := len(messages); n > 0 && messages[n-1].Error != nil && !messages[n-1].Error.Aborted() {
+		j.failures, j.idle, j.failure = m.state.Failures+1, m.state.Idle, messages[n-1].Error.Error()
+		return j
 	}
 	// Words alone are no progress, whatever they say, nor are the same calls again.
-	v.key = keyOf(g.version(), m.callsOf(messages))
-	if slices.Contains(m.Keys, v.key) {
-		v.idle = m.Idle + 1
+	j.key = keyOf(o.gate.version(), m.callsOf(messages))
+	if slices.Contains(m.state.Keys, j.key) {
+		j.idle = m.state.Idle + 1
 	}
-	if v.idle >= at.Idle {
-		v.verdict, v.reason = stop, fmt.Sprintf("nothing came of the last %d turns, and %s", v.idle, g)
+	if j.idle >= at.Idle {
+		return end(stop, "nothing came of %s, and %s", theLast(j.idle), o.gate)
 	}
-	return v
+	return j
 }
 
-// callsOf lists the tool calls since the newest continuation, with their arguments
-// where an event told them.
+// usedWith is what a mission has used so far, its tasks included: the driver's mu
+// is held.
+func (m *mission) usedWith(tasks task.Usage) task.Usage {
+	return m.state.Used.Plus(m.span.sum()).Plus(tasks).Plus(m.state.Before.Negative())
+}
+
+// callsOf lists the tool calls since the newest continuation with their
+// arguments. A call of which no event told them counts as a new one.
 func (m *mission) callsOf(messages []host.Message) []string {
-	calls := map[string]string{}
-	for id, call := range m.calls {
-		calls[id] = call
+	var list []string
+	for _, call := range m.calls {
+		list = append(list, call)
 	}
 	for _, msg := range messages {
 		for _, p := range msg.Parts {
-			if p.Type == "tool" && calls[p.Call] == "" {
-				calls[p.Call] = p.Tool
+			if p.Type == "tool" && m.calls[p.Call] == "" {
+				list = append(list, p.Tool+" "+p.Call)
 			}
 		}
-	}
-	list := make([]string, 0, len(calls))
-	for _, call := range calls {
-		list = append(list, call)
 	}
 	slices.Sort(list)
 	return list
@@ -221,12 +233,12 @@ func keyOf(version string, calls []string) string {
 // spanLimit is how many messages of a mission are read at most.
 const spanLimit = 1024
 
-// turns reads a session back to the newest continuation, or to where the mission
+// read reads a session back to the newest continuation, or to where the mission
 // began, and returns all that it read and the messages since: the newest at least.
 // What is before a continuation that did not arrive has been judged.
-func (d *Driver) turns(ctx context.Context, m *mission) (all, since []host.Message, err error) {
+func (d *Driver) read(ctx context.Context, m *mission) (all, since []host.Message, err error) {
 	d.mu.Lock()
-	prompt, started := m.Prompt, m.Started
+	prompt, started := m.state.Prompt, m.state.Started
 	d.mu.Unlock()
 	for limit := 32; ; limit *= 4 {
 		all, err = d.host.Messages(ctx, m.directory, m.session, limit)
@@ -234,7 +246,7 @@ func (d *Driver) turns(ctx context.Context, m *mission) (all, since []host.Messa
 			return nil, nil, err
 		}
 		from := slices.IndexFunc(all, func(msg host.Message) bool {
-			return msg.ID == prompt || prompt == "" && !msg.Created.Before(started)
+			return msg.ID == prompt || prompt == "" && !msg.Created.Before(started.Truncate(time.Millisecond))
 		})
 		complete := len(all) < limit || limit >= spanLimit
 		if from > 0 || from == 0 && (prompt != "" || complete) {
@@ -246,24 +258,18 @@ func (d *Driver) turns(ctx context.Context, m *mission) (all, since []host.Messa
 	}
 }
 
-// speaker is the agent and the model that the newest user message asked for, so
-// that a continuation goes on with them.
-func speaker(messages []host.Message) (string, host.Model) {
-	for _, msg := range slices.Backward(messages) {
-		if msg.Role == host.User {
-			return msg.Agent, msg.Model
-		}
-	}
-	return "", host.Model{}
+func holds(messages []host.Message, id string) bool {
+	return slices.ContainsFunc(messages, func(msg host.Message) bool { return msg.ID == id })
 }
 
-// used is what a mission has used so far, its tasks included.
-func (d *Driver) used(ctx context.Context, m *mission) task.Usage {
-	tasks, err := d.tasks.Spent(ctx, m.session)
-	if err != nil {
-		d.log.Debug().Err(err).Str("session", m.session).Msg("what the tasks of a mission have used is not readable")
+// speaker takes note of the agent and the model that the newest message of a
+// person asked for, if it is among the messages; of the newest of anybody if none
+// is known. The driver's mu is held.
+func (m *mission) speaker(messages []host.Message) {
+	for _, msg := range slices.Backward(messages) {
+		if msg.Role == host.User && (msg.ID == m.heard || m.state.Agent == "" && m.heard == "") && msg.Agent != "" {
+			m.state.Agent, m.state.Model = msg.Agent, msg.Model
+			return
+		}
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return m.Used.Plus(m.spend.sum()).Plus(tasks).Plus(m.Before.Negative())
 }

@@ -2,11 +2,10 @@ package mission
 
 import (
 	"context"
-	"errors"
+	"maps"
 	"slices"
 	"time"
 
-	"github.com/opencode-sidecar/opencode-sidecar/core/record"
 	"github.com/opencode-sidecar/opencode-sidecar/core/todo"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
@@ -20,10 +19,13 @@ func (d *Driver) Event(directory string, ev host.Event) {
 		return
 	}
 	switch ev.Type {
-	case host.EventSessionIdle, host.EventSessionError:
+	case host.EventSessionIdle:
+		d.nudgeLocked(m)
+	case host.EventSessionError:
+		m.escaped = m.escaped || ev.Error.Aborted()
 		d.nudgeLocked(m)
 	case host.EventSessionStatus:
-		if ev.Status != "idle" {
+		if ev.Status != "idle" && !d.headless { // there it is told between two steps as well
 			m.stirred++
 		}
 		d.nudgeLocked(m)
@@ -35,9 +37,7 @@ func (d *Driver) Event(directory string, ev host.Event) {
 			}
 		})
 	case host.EventMessage:
-		if ev.Role == host.Assistant {
-			m.spend.note(ev.MessageID, ev.Usage)
-		}
+		d.messageLocked(m, ev)
 	case host.EventPart:
 		if ev.Call.ID != "" && ev.Call.Input != "" && len(m.calls) < callsKept {
 			m.calls[ev.Call.ID] = ev.Call.Tool + " " + ev.Call.Input
@@ -52,6 +52,19 @@ func (d *Driver) Event(directory string, ev host.Event) {
 		if first {
 			d.errandLocked(func(ctx context.Context) { d.merge(ctx, m) })
 		}
+	}
+}
+
+// messageLocked counts what an assistant's message has used. A person's message
+// that no hook told of has a paused mission go on all the same.
+func (d *Driver) messageLocked(m *mission, ev host.Event) {
+	if ev.Role == host.Assistant {
+		m.span.note(ev.MessageID, ev.Created, ev.Usage)
+		return
+	}
+	missed := m.state.Phase == Paused && ev.Created.After(m.paused) && ev.MessageID != m.heard && ev.MessageID != m.state.Prompt
+	if missed && time.Since(d.asides[m.session].at) > asideFor {
+		d.errandLocked(func(ctx context.Context) { d.UserSpoke(ctx, m.directory, m.session, ev.MessageID) })
 	}
 }
 
@@ -75,7 +88,7 @@ func todosOf(list []host.Todo) []todo.Todo {
 func (d *Driver) merge(ctx context.Context, m *mission) {
 	for {
 		d.mu.Lock()
-		todos, base := m.todos, slices.Clone(m.Todos)
+		todos, base := m.todos, slices.Clone(m.state.Todos)
 		d.mu.Unlock()
 		merged, err := d.todos.Merge(ctx, m.worktree, base, todos, todo.MergeOptions{AddNew: true}, true)
 		if err != nil {
@@ -101,79 +114,65 @@ const hookLimit = 800 * time.Millisecond
 
 // UserSpoke is called when a message is about to be stored in a session. A
 // person's word ends a countdown, and has a paused mission go on when its turn is
-// over; one that another process has left is taken over by it.
-func (d *Driver) UserSpoke(ctx context.Context, directory, session, messageID, agent string) {
+// over; one that another process has left is taken over by it. It is false for a
+// message that only carries our answer to a command, so that no person has spoken.
+func (d *Driver) UserSpoke(ctx context.Context, directory, session, messageID string) (spoke bool) {
 	if d.tasks.Ours(session, messageID) {
-		return
+		return true // the tasks know better
 	}
 	d.mu.Lock()
+	command := d.asides[session]
+	answers := time.Since(command.at) < asideFor
+	spoke = !answers || !command.silent
+	delete(d.asides, session)
 	m := d.missions[session]
-	if m != nil && m.Prompt == messageID || d.stopped {
-		d.mu.Unlock()
-		return
-	}
+	ours := m != nil && m.state.Prompt == messageID
+	stopped := d.stopped
 	d.mu.Unlock()
+	if ours || stopped {
+		return spoke
+	}
 	if m == nil {
 		ctx, cancel := context.WithTimeout(ctx, hookLimit)
 		defer cancel()
-		if m = d.inherit(ctx, directory, session); m == nil {
-			return
+		s, err := d.look(ctx, directory, session)
+		if err != nil {
+			d.log.Warn().Err(err).Str("session", session).Msg("mission not readable")
+		}
+		if m = s.m; m == nil {
+			return spoke
 		}
 	}
 	d.mu.Lock()
 	m.stirred++
-	m.asked = time.Now()
-	if agent != "" {
-		m.agent = agent
+	m.escaped = false
+	m.awaited = time.Now()
+	resumes := false
+	if !answers {
+		m.heard = messageID
+		resumes = m.state.Phase == Paused
 	}
-	aside := time.Since(d.asides[session]) < asideFor
-	delete(d.asides, session)
-	resumes := m.Phase == Paused && !aside
-	d.mu.Unlock()
 	if resumes {
-		_ = d.save(context.WithoutCancel(ctx), m, func(s *State) {
-			s.Phase, s.Reason, s.Idle, s.Failures = Active, "", 0, 0
-		})
+		m.state.resume()
+		m.tries = 0
 	}
-	d.mu.Lock()
 	d.nudgeLocked(m)
 	d.mu.Unlock()
+	if resumes {
+		_ = d.keep(ctx, m) // which logs, and tries again
+	}
+	return spoke
 }
 
-// inherit takes over the stored mission of a session, if there is one that is not
-// over and no other process looks after.
-func (d *Driver) inherit(ctx context.Context, directory, session string) *mission {
-	r, err := d.store.Get(ctx, Kind, session)
-	if errors.Is(err, record.ErrNotFound) || err == nil && !r.Open {
-		return nil
-	}
-	if err != nil {
-		d.log.Warn().Err(err).Str("session", session).Msg("mission not readable")
-		return nil
-	}
+// resume makes a paused mission active.
+func (s *State) resume() {
+	s.Phase, s.Reason, s.Idle, s.Failures, s.Unseen = Active, "", 0, 0, false
+}
+
+// setAside notes that the next message of a session is that of a command.
+func (d *Driver) setAside(session string, silent bool) {
 	d.mu.Lock()
-	owner := d.owner
-	d.mu.Unlock()
-	if r.Owner != owner && d.lives(r.Owner) {
-		return nil
-	}
-	s, err := decode(r.Body)
-	if err != nil {
-		d.log.Warn().Err(err).Str("session", session).Msg("mission not taken over")
-		return nil
-	}
-	s.Directory = directory // it may have been opened through another folder of the worktree
-	if s.Phase == Active {
-		s.Phase, s.Reason = Paused, "OpenCode was closed" // until it is ours
-	}
-	m := d.adopt(r, s)
-	if m == nil {
-		return nil
-	}
-	if err := d.save(ctx, m, func(*State) {}); err != nil {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return d.missions[session] // nil if another process was faster
-	}
-	return m
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.asides, func(_ string, a aside) bool { return time.Since(a.at) > asideFor })
+	d.asides[session] = aside{time.Now(), silent}
 }

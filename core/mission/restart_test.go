@@ -251,24 +251,25 @@ func TestHeadless(t *testing.T) {
 	})
 }
 
-// A store that fails is no reason to end a mission.
+// A store that fails is no reason to end a mission; the person is told that it is
+// not stored, and it is once that can be done.
 func TestAFullDisk(t *testing.T) {
 	play(t, five, works, func(r *rig) {
-		r.stop()
-		r.stored = full{r.store}
-		r.start("host-1")
-		_, err := r.driver.Command(context.Background(), r.dir, r.session, "task", "build it")
-		if err == nil {
-			t.Error("nobody is told that the mission is not stored")
+		var room atomic.Bool
+		r.storing(func(ctx context.Context, rec record.Record) (record.Record, error) {
+			if !room.Load() {
+				return record.Record{}, errors.New("no space left on device")
+			}
+			return r.store.Put(ctx, rec)
+		})
+		r.command("task", "build it")
+		if !r.toasted("not stored yet") {
+			t.Errorf("no toast says so: %v", r.host.Toasts())
 		}
-		r.say("build it")
 		r.after(time.Minute)
 		r.sent(4)
+		room.Store(true)
+		r.after(2 * storeAgain)
+		r.stands(Done, "5 of 5")
 	})
-}
-
-type full struct{ *record.Memory }
-
-func (full) Put(_ context.Context, r record.Record) (record.Record, error) {
-	return record.Record{}, errors.New("no space left on device")
 }

@@ -2,44 +2,49 @@ package mission
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
 
-// spending is what a session has used since a continuation was sent, by message:
-// a message is reported many times while it grows. What was used before is in
-// the State.
+// spending is what a session has used in a span of time, by message: a message is
+// reported many times while it grows, and now and then when it is long complete.
+// What was used before is in the State.
 type spending struct {
-	now map[string]task.Usage
-	old map[string]bool // counted before: late reports of them are not counted again
+	floor, began time.Time             // of the span before, of this one
+	counted      map[string]task.Usage // of messages in the span before
+	used         map[string]task.Usage // beyond that
 }
 
-func (s *spending) note(message string, u host.Usage) {
-	if u == (host.Usage{}) || s.old[message] {
-		return
+func newSpending() spending {
+	now := time.Now().Truncate(time.Millisecond) // messages know no less
+	return spending{floor: now, began: now, used: map[string]task.Usage{}}
+}
+
+// note takes what a message has used so far. One from before the span before has
+// been counted, or is none of ours.
+func (s *spending) note(message string, created time.Time, u host.Usage) {
+	if u != (host.Usage{}) && !created.Before(s.floor) {
+		s.used[message] = task.Usage(u).Plus(s.counted[message].Negative())
 	}
-	if s.now == nil {
-		s.now = map[string]task.Usage{}
-	}
-	s.now[message] = task.Usage(u)
 }
 
 func (s *spending) sum() (all task.Usage) {
-	for _, u := range s.now {
+	for _, u := range s.used {
 		all = all.Plus(u)
 	}
 	return all
 }
 
-// fold returns the sum and begins anew.
+// fold returns the sum and begins a new span.
 func (s *spending) fold() task.Usage {
-	all := s.sum()
-	s.old = make(map[string]bool, len(s.now))
-	for message := range s.now {
-		s.old[message] = true
+	all, next := s.sum(), newSpending()
+	next.floor, next.counted = s.began, map[string]task.Usage{}
+	for message, u := range s.used {
+		next.counted[message] = u.Plus(s.counted[message])
 	}
-	s.now = nil
+	*s = next
 	return all
 }
 

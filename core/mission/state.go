@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/opencode-sidecar/opencode-sidecar/core/record"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/core/todo"
+	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
 
 // Phase is where a mission stands.
@@ -46,6 +48,12 @@ type State struct {
 	Failures int      `json:"failures,omitempty"`
 	// Listed says that there was something to do in its files.
 	Listed bool `json:"listed,omitempty"`
+	// Agent and Model are those of the newest message of a person: continuations go
+	// on with them.
+	Agent string     `json:"agent,omitempty"`
+	Model host.Model `json:"model,omitzero"`
+	// Halted is the OpenCode process that has ended the mission of another one.
+	Halted string `json:"halted,omitempty"`
 	// Used is what the session itself has used up to Prompt; Before is what its
 	// tasks had used when the mission began.
 	Used   task.Usage `json:"used"`
@@ -82,8 +90,14 @@ const (
 	keysKept = 8
 )
 
+// encode returns the state as it is stored. What does not fit is what the last
+// merge saw: without it the next one only takes items further.
 func (s State) encode() ([]byte, error) {
 	body, err := json.Marshal(s)
+	if err == nil && len(body) > record.MaxBody {
+		s.Todos = nil
+		body, err = json.Marshal(s)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("mission of %s: %w", s.Session, err)
 	}

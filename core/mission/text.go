@@ -1,6 +1,7 @@
 package mission
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"unicode"
@@ -12,25 +13,25 @@ import (
 
 // continuation is the message that has an agent go on. The list itself is not in
 // it: Transform adds that, as it stands when the model reads it.
-func continuation(s State, at Settings, v judgement, headless bool) string {
+func continuation(s State, at Settings, j judgement, headless bool) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Mission, continuation %d of at most %d: %s. Go on with what is open: do the next item or delegate it, check that it works, and mark it with update_todo at once.", s.Iteration, at.Iterations, v.gate)
+	fmt.Fprintf(&b, "Mission, continuation %d of at most %d: %s. Go on with what is open: do the next item or delegate it, check that it works, and mark it with update_todo at once.", s.Iteration, at.Iterations, j.gate)
 	b.WriteString(" Mark what cannot be done as failed and say why.")
-	if v.gate.progress.Open() == 0 {
+	if j.gate.progress.Open() == 0 {
 		b.WriteString(" All items of todo.md are done; what is left is in")
-		if v.gate.checklist.Open() > 0 {
+		if j.gate.checklist.Open() > 0 {
 			b.WriteString(" " + checklistPath)
 		}
-		if v.gate.issues {
+		if j.gate.issues {
 			b.WriteString(" " + issuesPath)
 		}
 		b.WriteString(".")
 	}
-	if v.failures > 0 {
-		fmt.Fprintf(&b, " The last turn failed (%s).", clip(v.failure, 200))
+	if j.failures > 0 {
+		fmt.Fprintf(&b, " The last turn failed (%s).", clip(j.failure, 200))
 	}
-	if v.idle > 0 {
-		fmt.Fprintf(&b, " Nothing came of the last %s: no item changed, and no call was made that had not been made before. Try another way. After %d such turns the mission stops.", turns(v.idle), at.Idle)
+	if j.idle > 0 {
+		fmt.Fprintf(&b, " Nothing came of %s: no item changed, and no call was made that had not been made before. Try another way. After %d such turns the mission stops.", theLast(j.idle), at.Idle)
 	}
 	if headless {
 		b.WriteString(" Nobody is there to answer questions: decide yourself.")
@@ -46,12 +47,18 @@ type Append struct {
 
 // Transform is called before a turn asks its model; messageID is the last user
 // message. It returns where the todo list stands, if the session has a mission.
-func (d *Driver) Transform(session, messageID string) []Append {
+func (d *Driver) Transform(ctx context.Context, session, messageID string) []Append {
 	d.mu.Lock()
-	m := d.missions[session]
+	m, headless := d.missions[session], d.headless
 	d.mu.Unlock()
-	if m == nil {
+	if m == nil || d.over(m) {
 		return nil
+	}
+	if headless { // for the moment in which this step has ended, when there is no time to look
+		latest := d.see(ctx, m)
+		d.mu.Lock()
+		m.latest = latest
+		d.mu.Unlock()
 	}
 	list, err := d.todos.Read(m.worktree)
 	if err != nil {
@@ -63,15 +70,21 @@ func (d *Driver) Transform(session, messageID string) []Append {
 	return nil
 }
 
+func (d *Driver) over(m *mission) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return m.state.Phase.Over()
+}
+
 // Compacting returns what a summary of a session's conversation must not lose.
 func (d *Driver) Compacting(session string) []string {
 	d.mu.Lock()
 	m := d.missions[session]
-	if m == nil {
+	if m == nil || m.state.Phase.Over() {
 		d.mu.Unlock()
 		return nil
 	}
-	text := fmt.Sprintf("A mission is under way in this session, and goes on after the summary. Keep its objective:\n%s", m.Objective)
+	text := "A mission is under way in this session, and goes on after the summary. Keep its objective:\n" + m.state.Objective
 	worktree := m.worktree
 	d.mu.Unlock()
 	if list, err := d.todos.Read(worktree); err == nil {
@@ -145,11 +158,25 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-func turns(n int) string {
-	if n == 1 {
-		return "turn"
+func theLast(turns int) string {
+	if turns == 1 {
+		return "the last turn"
 	}
-	return fmt.Sprintf("%d turns", n)
+	return fmt.Sprintf("the last %d turns", turns)
+}
+
+func inARow(turns int) string {
+	if turns == 1 {
+		return "the last turn"
+	}
+	return fmt.Sprintf("%d turns in a row", turns)
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 func were(n int, what string) string {

@@ -15,8 +15,10 @@ func registerHooks(r *rpc.Router, d Deps) {
 		if err != nil {
 			return wire.Empty{}, err
 		}
-		d.Tasks.UserSpoke(ctx, w.Directory, p.SessionID, p.MessageID)
-		d.Missions.UserSpoke(ctx, w.Directory, p.SessionID, p.MessageID, p.Agent)
+		// First, for it ends a countdown. What answers a command is nobody's word.
+		if d.Missions.UserSpoke(ctx, w.Directory, p.SessionID, p.MessageID) {
+			d.Tasks.UserSpoke(ctx, w.Directory, p.SessionID, p.MessageID)
+		}
 		return wire.Empty{}, nil
 	})
 	rpc.Handle(r, wire.HookCommand, func(ctx context.Context, p wire.CommandParams) (wire.CommandResult, error) {
@@ -35,7 +37,7 @@ func registerHooks(r *rpc.Router, d Deps) {
 			res.Append = append(res.Append, wire.AppendText(a))
 		}
 		if !again {
-			for _, a := range d.Missions.Transform(p.SessionID, p.MessageID) {
+			for _, a := range d.Missions.Transform(ctx, p.SessionID, p.MessageID) {
 				res.Append = append(res.Append, wire.AppendText(a))
 			}
 		}

@@ -25,7 +25,8 @@ export class Crew {
       this.commands.add(name);
     }
     const warn = (text: string) => void tell(this.workspace.client, `opencode-sidecar: ${text}`);
-    for (const [name, agent] of await custom(this.workspace.params.directory, warn)) agents[name] = fill(agents[name], agent);
+    const { directory, worktree = "/" } = this.workspace.params; // of a folder without version control OpenCode says "/"
+    for (const [name, agent] of await custom(worktree === "/" ? directory : worktree, warn)) agents[name] = fill(agents[name], agent);
     for (const { name, ...agent } of AGENTS) agents[name] = fill(agents[name], structuredClone(agent));
   }
 

@@ -61,7 +61,7 @@ func TestAMissionThatNeverFinishes(t *testing.T) {
 func TestPeopleAndMissions(t *testing.T) {
 	s := serve(t, newRig(t, quick))
 	for name, test := range map[string]func(*served){
-		"stop while it works": stopMission, "cancel": cancelMission, "esc": escMission, "a question": askedMission, "compaction": compactMission,
+		"stop while it works": stopMission, "cancel": cancelMission, "stop while a task runs": heldMission, "esc": escMission, "a question": askedMission, "compaction": compactMission,
 	} {
 		t.Run(name, func(t *testing.T) { test(s.in(t)) })
 	}
@@ -71,7 +71,7 @@ func TestPeopleAndMissions(t *testing.T) {
 func (s *served) busy(session, tag string, rest ...string) {
 	s.Helper()
 	ctx := deadline(s.T, limit)
-	after, written := s.events.Len(), "working on the " + tag
+	after, written := s.events.Len(), "working on the "+tag
 	script := append([]string{"Build " + tag + ".", todoCall("add", "the "+tag, ""), "@text " + written + "\n@hang"}, rest...)
 	go func() { // ends with the turn
 		_, _ = s.Client.Command(ctx, session, "task", strings.Join(script, "\n"))
@@ -112,15 +112,38 @@ func stopMission(s *served) {
 func cancelMission(s *served) {
 	session := s.session()
 	ctx := deadline(s.T, limit)
-	s.slash(session, "task", "Build it.", todoCall("add", "the cancelled", ""), Delegate(true, "@tag endless", "@hang"), "@say launched", "@say cancelled as you wish")
+	s.slash(session, "task", "Build it.", todoCall("add", "the cancelled", ""), Delegate(true, "@tag endless", "@hang"), "@say launched", "@say cancelled as you wish", "@say never to be said")
 	if err := s.Model.WaitLoad(ctx, "endless", 1); err != nil {
 		s.Fatal(err)
 	}
-	s.slash(session, "cancel")
-	s.contains("the wake", s.told(session, 1), "[CANCELLED]", "you cancelled the mission")
+	if answer := s.slash(session, "cancel"); answer.Text() != "cancelled as you wish" {
+		s.Errorf("/cancel is answered %q", answer.Text())
+	}
+	s.wait("the task is cancelled", func() bool { return strings.Contains(s.command(0, "tasks", "--state", "cancelled"), "scripted work") })
+	if err := s.WaitIdle(ctx, session); err != nil {
+		s.Fatal(err)
+	}
 	all, err := s.Messages(ctx, session, 0)
-	if err != nil || !strings.Contains(transcriptOf(all), "1 background task was cancelled") || len(continued(all)) != 0 {
-		s.Errorf("%v\n%s", err, transcriptOf(all))
+	if text := transcriptOf(all); err != nil || !strings.Contains(text, "1 background task was cancelled") || strings.Contains(text, "[CANCELLED]") || len(continued(all)) != 0 {
+		s.Errorf("%v\n%s", err, text)
+	}
+}
+
+// heldMission: what comes of tasks that went on is told with the next message.
+func heldMission(s *served) {
+	session := s.session()
+	ctx := deadline(s.T, limit)
+	s.slash(session, "task", "Build it.", todoCall("add", "the held", ""), Delegate(true, "@tag going on", "@gate held", "@say the late result"), "@say launched", "@say stopped as you wish", "@say I have read it")
+	if err := s.Model.WaitLoad(ctx, "going on", 1); err != nil {
+		s.Fatal(err)
+	}
+	s.slash(session, "stop")
+	s.Model.Open("held")
+	s.wait("the task is completed", func() bool { return strings.Contains(s.command(0, "tasks", "--state", "completed"), "scripted work") })
+	s.prompt(session, "what came of it")
+	all := s.said(session, "I have read it")
+	if n := strings.Count(transcriptOf(all), "[DONE] "); n != 1 || len(continued(all)) != 0 {
+		s.Errorf("its end is told %d times\n%s", n, transcriptOf(all))
 	}
 }
 
@@ -173,7 +196,7 @@ func compactMission(s *served) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.contains("the request for a summary", strings.Join(request.Texts("user"), "\n"), "Build the tower of Babel.", "- [ ] the tower")
+	s.contains("the request for a summary", strings.Join(request.Texts("user"), "\n"), "A mission is under way in this session", "Build the tower of Babel.", "- [ ] the tower")
 	s.prompt(session, "@say I begin", todoCall("update", "the tower", "completed"), "@say it stands")
 	s.goesOn(session, "it stands")
 }
