@@ -118,7 +118,7 @@ func editRows(ctx context.Context, b *bench) ([]Row, error) {
 	start := time.Now()
 	var wg sync.WaitGroup
 	for i, s := range shims {
-		wg.Go(func() { took[i], errs[i] = s.edits(ctx, i*each+1, each) })
+		wg.Go(func() { took[i], errs[i] = s.edits(ctx, fakeshim.Workspace, i*each+1, each) })
 	}
 	wg.Wait()
 	all := time.Since(start)
@@ -146,7 +146,7 @@ func editRows(ctx context.Context, b *bench) ([]Row, error) {
 }
 
 // edits marks n items from a first one on, and returns how long each call took.
-func (s *fakeShim) edits(ctx context.Context, first, n int) ([]time.Duration, error) {
+func (s *fakeShim) edits(ctx context.Context, workspace string, first, n int) ([]time.Duration, error) {
 	var took []time.Duration
 	for i := range n {
 		args, err := json.Marshal(map[string]string{"action": "update", "task": fmt.Sprintf("S%d", first+i), "status": "completed"})
@@ -155,7 +155,7 @@ func (s *fakeShim) edits(ctx context.Context, first, n int) ([]time.Duration, er
 		}
 		start := time.Now()
 		_, err = rpc.Invoke(ctx, s.Conn, wire.ToolCall, wire.ToolCallParams{
-			Workspace: fakeshim.Workspace, Tool: "update_todo", Args: args, SessionID: "ses_main", MessageID: "msg_main", CallID: fmt.Sprintf("call_%d", i), Agent: "build",
+			Workspace: workspace, Tool: "update_todo", Args: args, SessionID: "ses_main", MessageID: "msg_main", CallID: fmt.Sprintf("call_%d", i), Agent: "build",
 		})
 		if err != nil {
 			return nil, fmt.Errorf("edit %d: %w", first+i, err)
