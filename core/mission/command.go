@@ -138,7 +138,7 @@ func (d *Driver) halt(ctx context.Context, directory, session string, tasks bool
 	}
 	if known.m != nil || cancelled > 0 {
 		d.tasks.Hold(session, directory)
-		if err := d.interrupt(directory, session); err != nil {
+		if err := d.interrupt(ctx, directory, session); err != nil {
 			d.log.Warn().Err(err).Str("session", session).Msg("the running turn could not be stopped")
 			said = append(said, "Its running turn could not be stopped: press Esc.")
 		}
@@ -176,8 +176,8 @@ func (d *Driver) haltElsewhere(ctx context.Context, known standing) string {
 
 // interrupt aborts what a session does just now, so that the command is all that
 // it goes on with.
-func (d *Driver) interrupt(directory, session string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+func (d *Driver) interrupt(ctx context.Context, directory, session string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 	defer cancel()
 	return d.host.Abort(ctx, directory, session)
 }

@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -95,7 +96,7 @@ func (s *Store) sweepRecords(ctx context.Context, f *filter) (map[string]int, er
 			if err != nil {
 				return err
 			}
-			rows, err := stmt.QueryContext(ctx, append(f.args[:len(f.args):len(f.args)], pruneBatch)...)
+			rows, err := stmt.QueryContext(ctx, append(slices.Clip(f.args), pruneBatch)...)
 			if err != nil {
 				return err
 			}

@@ -262,7 +262,7 @@ func TestPruneDeletesRecordsThatNobodyChanges(t *testing.T) {
 	for i := range pruneBatch + 5 {
 		put(t, s, closed(fmt.Sprint(i)))
 	}
-	query(t, s.options.Path, fmt.Sprint("UPDATE records SET updated = 0 WHERE CAST(key AS INTEGER) > 0 OR key = '0'"))
+	query(t, s.options.Path, "UPDATE records SET updated = 0 WHERE CAST(key AS INTEGER) > 0 OR key = '0'")
 	if n, err := s.Prune(t.Context(), month); n != 0 || err != nil {
 		t.Errorf("pruned %d tasks, %v", n, err)
 	}
