@@ -14,7 +14,7 @@ import (
 
 // stopLimit is how long /stop waits for the session's running turn to be aborted,
 // within the 100 ms that it may take in all.
-const stopLimit = 80 * time.Millisecond
+const stopLimit = 70 * time.Millisecond
 
 // only ends a text that an agent is to pass on.
 const only = " Pass this on in one sentence and do nothing else."
