@@ -167,5 +167,6 @@ func startSidecar(ctx context.Context, binary, root string) (transcript.Sidecar,
 	if err := c.Start(); err != nil {
 		return transcript.Sidecar{}, err
 	}
-	return transcript.Sidecar{In: in, Out: out, Wait: c.Wait, Kill: func() { _ = c.Process.Kill() }}, nil
+	next := func(ctx context.Context) (transcript.Sidecar, error) { return startSidecar(ctx, binary, root) }
+	return transcript.Sidecar{In: in, Out: out, Wait: c.Wait, Kill: func() { _ = c.Process.Kill() }, Next: next}, nil
 }

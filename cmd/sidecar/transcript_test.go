@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,14 +20,27 @@ import (
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/lifecycle"
+	"github.com/opencode-sidecar/opencode-sidecar/core/todo"
 	"github.com/opencode-sidecar/opencode-sidecar/rpc/transcript"
+	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
 )
 
 var update = flag.Bool("update", false, "rewrite the sidecar's side of testdata/transcripts from a replay")
 
 // behaviours are the recordings that have to exist.
 var behaviours = []string{
-	"abort", "background", "batch", "cancel", "dispose", "eof", "failure", "handshake", "headless", "reload", "sync", "todo",
+	"abort", "background", "batch", "cancel", "commands", "dispose", "eof", "failure", "handshake", "headless",
+	"mission-edit", "mission-esc", "mission-idle", "mission-iterations", "mission-restart", "mission-run", "mission-stop", "mission-tokens", "mission",
+	"reload", "sync", "todo", "update-todo",
+}
+
+// real are those that only a process can be replayed with: it is killed, or wakes
+// when the system tells it of a file, whose clock is not that of a bubble.
+var real = []string{"mission-edit", "mission-restart"}
+
+// virtual are the others.
+func virtual() []string {
+	return slices.DeleteFunc(slices.Clone(behaviours), func(name string) bool { return slices.Contains(real, name) })
 }
 
 // recording reads a transcript of testdata.
@@ -59,8 +73,9 @@ func TestEveryTranscriptIsReplayed(t *testing.T) {
 }
 
 // inMemory is a sidecar whose pipes are in memory, within a synctest bubble: it
-// does what serve does without watching a real parent or real signals.
-func inMemory(t *testing.T, root string) transcript.Sidecar {
+// does what serve does without watching a real parent or real signals. outside
+// gets the todo lists.
+func inMemory(t *testing.T, root string, outside func(*todo.Sync)) transcript.Sidecar {
 	t.Helper()
 	in, toSidecar := io.Pipe()
 	fromSidecar, out := io.Pipe()
@@ -70,9 +85,11 @@ func inMemory(t *testing.T, root string) transcript.Sidecar {
 	if err != nil {
 		t.Fatal(err)
 	}
+	outside(a.todos)
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
 	work.Go(func() { a.tasks.Run(ctx) })
+	work.Go(func() { a.missions.Run(ctx) })
 	served := make(chan error, 1)
 	work.Go(func() { served <- a.conn.Serve(ctx) })
 	ended := make(chan error, 1)
@@ -108,6 +125,14 @@ func inMemory(t *testing.T, root string) transcript.Sidecar {
 	}
 }
 
+// usesTodos reports whether a transcript has the sidecar watch a todo list.
+func usesTodos(r transcript.Transcript) bool {
+	return slices.ContainsFunc(r.Entries, func(e transcript.Entry) bool {
+		body, _ := e.Body.(map[string]any)
+		return e.Method == wire.HookCommand.Name || e.Method == wire.ToolCall.Name && body["tool"] == "update_todo"
+	})
+}
+
 // replayInMemory replays in a bubble, where time is exact.
 func replayInMemory(t *testing.T, r transcript.Transcript, change func(*transcript.Options)) (got transcript.Transcript, err error) {
 	t.Helper()
@@ -118,14 +143,28 @@ func replayInMemory(t *testing.T, r transcript.Transcript, change func(*transcri
 	}
 	options.Settle = synctest.Wait
 	change(&options)
+	// What waits for the system to tell of a file would hold up the bubble's time
+	// for good, so the list is watched from outside before anybody asks for it.
+	lists, watched := make(chan *todo.Sync), make(chan struct{})
+	go func() {
+		for s := range lists {
+			if usesTodos(r) {
+				s.Open(options.Directory, options.Directory, false)
+				s.Watch(options.Directory)
+			}
+			watched <- struct{}{}
+		}
+	}()
+	defer close(lists)
 	synctest.Test(t, func(t *testing.T) {
-		got, err = transcript.Replay(t.Context(), r, inMemory(t, root), options)
+		sidecar := inMemory(t, root, func(s *todo.Sync) { lists <- s; <-watched })
+		got, err = transcript.Replay(t.Context(), r, sidecar, options)
 	})
 	return got, err
 }
 
 func TestTranscriptInMemory(t *testing.T) {
-	for _, name := range behaviours {
+	for _, name := range virtual() {
 		t.Run(name, func(t *testing.T) {
 			file, r := recording(t, name)
 			got, err := replayInMemory(t, r, func(o *transcript.Options) { o.Update = *update })
@@ -142,19 +181,25 @@ func TestTranscriptInMemory(t *testing.T) {
 }
 
 // pauseLimit is how long a slow host may stop. What it does not answer within a
-// second costs a cancelled task its partial output.
-const pauseLimit = 250 * time.Millisecond
+// second costs a cancelled task its partial output; and /stop, for which a person
+// waits, gives the abort 70 ms.
+func pauseLimit(name string) time.Duration {
+	if name == "mission-stop" {
+		return 5 * time.Millisecond
+	}
+	return 250 * time.Millisecond
+}
 
 // A host that stops for a while before each of its messages changes what the
 // sidecar's timers do, but not what the sidecar does.
 func TestTranscriptOnASlowHost(t *testing.T) {
-	for _, name := range behaviours {
+	for _, name := range virtual() {
 		t.Run(name, func(t *testing.T) {
 			_, r := recording(t, name)
 			for seed := range uint64(4) {
 				random := rand.New(rand.NewPCG(seed, 1))
 				if _, err := replayInMemory(t, r, func(o *transcript.Options) {
-					o.Pause = func() { time.Sleep(time.Duration(random.Int64N(int64(pauseLimit)))) }
+					o.Pause = func() { time.Sleep(time.Duration(random.Int64N(int64(pauseLimit(name))))) }
 				}); err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
@@ -237,7 +282,7 @@ func TestTranscriptDiffersReadably(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ name, old, new, want string }{
-		{"another text", "done while you waited\"", "done when it was done\"", "+ "},
+		{"another text", `\ndone while you waited"`, `\ndone when it was done"`, "+ "},
 		{"another field", `"title":"scripted work"`, `"title":"other work"`, `-   "title":"other work",`},
 		{"a message too many", "--- eof", "<-- h99 host/toast {\"workspace\":\"wrk_1\"}\n--- eof", `- <-- h99 host/toast {"workspace":"wrk_1"}`},
 	} {

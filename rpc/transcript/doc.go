@@ -19,7 +19,14 @@
 // answer (id, then the result, or `error` and the error). The shim's calls have
 // numbers, the sidecar's an h and a number. Long bodies go on over indented
 // lines. `--- eof` says that the shim closed the pipe, after which the sidecar
-// has to end by itself, `--- exit` that it ended while the pipe was open.
+// has to end by itself, `--- exit` that it ended while the pipe was open. What
+// others did has its place among the messages: `--- kill` says that the sidecar was
+// killed, and what follows is between the shim and the next one, whose calls go on
+// with the numbers; and
+//
+//	--- file {"path":".opencode/todo.md","text":"- [ ] by hand\n"}
+//
+// that a person saved a file of the project, which now holds that text.
 //
 // What differs from run to run is a token: ids are numbered in the order of
 // their first appearance (`<session 2>`), while the values of `<time>`,

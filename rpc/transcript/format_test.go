@@ -26,6 +26,11 @@ const sample = `# What it shows.
 --> $/cancelRequest {"id":"2"}
 <-- $/cancelRequest {"id":"h3"}
 <-- 2 error {"code":-32800,"message":"cancelled"}
+--- file {"path":".opencode/todo.md","text":"- [ ] by hand\n"}
+--> 3 ping {}
+--- kill
+--> 4 ping {}
+<-- 4 {}
 --- eof
 `
 
@@ -76,6 +81,12 @@ func TestParseNamesTheLineThatIsWrong(t *testing.T) {
 		{"answer to nothing", "<-- 1 {}", "f:1: <-- 1: there is no call of that id"},
 		{"two answers", "--> 1 ping {}\n<-- 1 {}\n<-- 1 {}", "f:3: <-- 1: there is no call of that id"},
 		{"one id twice", "--> 1 ping {}\n--> 1 ping {}", "f:2: --> 1 ping: the id was used before"},
+		{"an answer of the dead", "--> 1 ping {}\n--- kill\n<-- 1 {}\n--- eof", "f:3: <-- 1: there is no call of that id"},
+		{"killed at the end", "--> 1 ping {}\n--- kill", "f:2: --- kill: nothing follows"},
+		{"no file", "--- file", "f:1: an entry begins with"},
+		{"a file without a body", "--- file x", "f:1: --- file: the body is no JSON"},
+		{"a file without a text", `--- file {"path":"a"}`, "f:1: --- file: it takes the path"},
+		{"a file elsewhere", `--- file {"path":"../a","text":""}`, "f:1: --- file: it takes the path"},
 		{"after the end", "--- eof\n--> event {}", "f:1: --- eof: something follows the end"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -90,6 +101,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(sample)
 	f.Add("--> 1 ping [\n  1,\n  2]\n<-- 1 null\n--- exit")
 	f.Add("# only a title")
+	f.Add("--> 1 a {}\n--- kill\n--- file {\"path\":\"a\",\"text\":\"b\"}\n--- eof")
 	f.Add("--> 1 a {\"<task 1>\":\"<time>\"}\n\n  stray\n")
 	f.Fuzz(func(t *testing.T, s string) {
 		r, err := Parse("f", s)

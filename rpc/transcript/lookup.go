@@ -19,13 +19,11 @@ func (r *replay) lookUp(e Entry, id any) error {
 	call := e
 	call.Body = r.names.clone().tokenize(r.lexer, e.Body)
 	l := look{id, call, readKey(call.Method, call.Body), text(field(call.Body, "workspace"))}
-	first, known := r.first[l.key]
+	first, known := r.first[thingKey(call.Method, call.Body)]
 	switch {
-	case known:
+	case known: // to look at it a second time, or at more of it, may depend on a timer
 		r.done[first] = true
-	case e.Method == methodStatus, r.things[thingKey(call.Method, call.Body)]:
-		// The status is always known. And to look at something a second time, or
-		// at more of it, may depend on a timer.
+	case e.Method == methodStatus: // always known
 	case r.closed[l.workspace], r.closes(l.workspace):
 		// The recorded sidecar may just have found the workspace closed before.
 	default:
@@ -43,15 +41,18 @@ func (r *replay) lookUp(e Entry, id any) error {
 }
 
 // comes reports whether the recorded sidecar is about to get a new answer to a
-// look-up: it has asked, or asks before anything else is sent than answers.
-// Waiting for it gives the live sidecar the same answer.
+// look-up: it has asked, or asks before anything else is sent than events and
+// answers. Waiting for it gives the live sidecar the same answer. What the sidecar
+// has to say before it asks is not waited for: it may need an answer to say it.
 func (r *replay) comes(key string) bool {
 	asked := map[string]bool{}
 	open := true
 	for i, e := range r.t.Entries {
 		same := e.Kind == Call && e.Sidecar && readKey(e.Method, e.Body) == key
 		switch {
-		case i >= r.at && !e.Sidecar && !e.answers():
+		case i >= r.at && !e.Sidecar && !e.answers() && e.Kind != Notice:
+			open = false
+		case i >= r.at && e.Sidecar && !isRead(e.Method) && !r.done[i] && !r.optional(i):
 			open = false
 		case same && (i < r.at || open):
 			asked[e.ID] = true
@@ -86,7 +87,7 @@ func (r *replay) optional(i int) bool {
 	case e.Method == methodCancel:
 		return true // it has given up on a look-up
 	case e.Kind == Call && isRead(e.Method):
-		return e.Method == methodStatus || r.first[readKey(e.Method, e.Body)] != i
+		return e.Method == methodStatus || r.first[thingKey(e.Method, e.Body)] != i
 	}
 	return false
 }

@@ -15,8 +15,27 @@ import (
 // rawLine is a line of the shim's recorder.
 type rawLine struct {
 	Note string          `json:"note"`
+	How  string          `json:"how"` // exit: how the sidecar ended
 	Dir  string          `json:"dir"` // out: to the sidecar, in: from it
 	Msg  json.RawMessage `json:"msg"`
+	fileNote
+}
+
+// fileNote is a note that a person saved a file. The shim does not know of such;
+// who records adds it.
+type fileNote struct {
+	Path string `json:"path"`
+	Text string `json:"text"`
+}
+
+// FileNote returns the line that says, among those of the shim's recorder, that a
+// person saved a file of the project: path is relative to it.
+func FileNote(path, text string) ([]byte, error) {
+	line, err := json.Marshal(struct {
+		Note string `json:"note"`
+		fileNote
+	}{"file", fileNote{path, text}})
+	return append(line, '\n'), err
 }
 
 // message is a JSON-RPC message.
@@ -31,9 +50,9 @@ type message struct {
 // maxLine bounds a line of the recorder: a frame, and what surrounds it.
 const maxLine = 33 << 20
 
-// Normalize reads what the shim's recorder wrote about one sidecar. A last line
-// that was cut off, as by the host's sudden end, is ignored; a recording of
-// several sidecars, or of none, is refused.
+// Normalize reads what the shim's recorder wrote about one sidecar, or about
+// several of which each but the last was killed. A last line that was cut off, as
+// by the host's sudden end, is ignored.
 func Normalize(raw io.Reader) (Transcript, error) {
 	n := normalizer{ids: map[string]string{}, methods: map[string]string{}, table: map[string]wire.Method{}}
 	for _, m := range wire.Methods() {
@@ -54,9 +73,16 @@ func Normalize(raw io.Reader) (Transcript, error) {
 		}
 		switch {
 		case line.Note == "spawn":
-			spawned++
+			if spawned++; spawned > 1 && !n.respawn() {
+				return Transcript{}, fmt.Errorf("line %d: a second sidecar, though nobody killed the first", number)
+			}
 		case line.Note == "exit":
 			n.out.Entries = append(n.out.Entries, Entry{Kind: Exit, Sidecar: true})
+			n.killed = strings.HasPrefix(line.How, "signal ")
+		case n.killed: // what the shim still tells the dead
+		case line.Note == "file":
+			body := map[string]any{"path": line.Path, "text": line.Text}
+			n.out.Entries = append(n.out.Entries, Entry{Kind: File, Body: body})
 		case len(line.Msg) > 0:
 			if err := n.add(line); err != nil {
 				return Transcript{}, fmt.Errorf("line %d: %w", number, err)
@@ -66,8 +92,8 @@ func Normalize(raw io.Reader) (Transcript, error) {
 	if err := lines.Err(); err != nil {
 		return Transcript{}, err
 	}
-	if spawned != 1 || len(n.out.Entries) == 0 {
-		return Transcript{}, fmt.Errorf("the recording is of %d sidecars; a transcript is of one", spawned)
+	if spawned == 0 || len(n.out.Entries) == 0 {
+		return Transcript{}, errors.New("the recording is of no sidecar")
 	}
 	if n.out.Entries[len(n.out.Entries)-1].Kind != Exit {
 		n.out.Entries = append(n.out.Entries, Entry{Kind: EOF})
@@ -83,6 +109,19 @@ type normalizer struct {
 	calls     [2]int            // of the shim, of the sidecar
 	ids       map[string]string // by direction and raw id
 	methods   map[string]string // by our id
+	killed    bool              // the sidecar was, and no other has been started yet
+}
+
+// respawn takes note of another sidecar, whose calls are numbered anew. It is
+// false if the one before it was not killed.
+func (n *normalizer) respawn() bool {
+	if !n.killed {
+		return false
+	}
+	n.killed = false
+	n.out.Entries[len(n.out.Entries)-1] = Entry{Kind: Kill}
+	clear(n.ids)
+	return true
 }
 
 // add takes one message, its values still raw.
@@ -157,7 +196,16 @@ type eventBody struct {
 // eventPart is a part that does not come inside its message.
 type eventPart struct {
 	wire.MessagePart
-	SessionID string `json:"sessionID"`
+	SessionID string    `json:"sessionID"`
+	State     partState `json:"state"`
+}
+
+// partState is that of a tool call with what it was asked, in short, and which
+// files it has changed.
+type partState struct {
+	wire.ToolState
+	Input    any `json:"input"`
+	Metadata any `json:"metadata"`
 }
 
 // contract keeps the fields that the contract names.

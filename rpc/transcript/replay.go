@@ -18,6 +18,9 @@ type Sidecar struct {
 	Out  io.Reader      // what it writes; ends with it
 	Wait func() error   // returns when it has ended; an error says how, if not well
 	Kill func()         // ends it at once, and with it Out
+	// Next starts the sidecar that comes after this one was killed and finds what
+	// it has left. It is nil where a transcript is of one sidecar.
+	Next func(context.Context) (Sidecar, error)
 }
 
 // Options are what a replay has to know. The zero value of an optional field
@@ -61,11 +64,15 @@ type Options struct {
 // the session is busy.
 //
 // How often the sidecar looks something up depends on timers and on the speed of
-// the machine. So only the first of several equal look-ups has to come, and one
-// at a thing that the transcript looks at elsewhere may come at any time; all are
+// the machine. So only the first of several look-ups at a thing has to come,
+// whatever part of it they ask for, and further ones may at any time; all are
 // answered with what the transcript has shown up to then, in the case of
 // host/session.status also by its events. A `hook/messages.transform` that is
 // answered with `again` before its time is repeated, as the shim does.
+//
+// A `<time>` of a message is when the replay first tells of it. A file that a
+// person saved is saved in Options.Directory, and a sidecar that was killed is
+// killed, after which Sidecar.Next has to start another.
 func Replay(ctx context.Context, t Transcript, s Sidecar, o Options) (Transcript, error) {
 	if o.Patience <= 0 {
 		o.Patience = 15 * time.Second
@@ -74,20 +81,17 @@ func Replay(ctx context.Context, t Transcript, s Sidecar, o Options) (Transcript
 		o.EndWithin = 2 * time.Second
 	}
 	t.Entries = slices.Clone(t.Entries)
-	r := newReplay(t, s, o)
-	read := make(chan error, 1)
-	go func() { read <- readFrames(s.Out, r.inbox) }()
+	r := newReplay(t, o)
+	r.begin(s)
 	err := r.run(ctx)
 	if err != nil {
-		s.Kill()
+		r.s.Kill()
 	}
-	_ = s.In.Close()
-	for range r.inbox { // what comes after the end, nobody is there to read
-	}
-	if broken := <-read; err == nil && broken != nil && t.Entries[len(t.Entries)-1].Kind != EOF {
+	broken, ended := r.finish()
+	if err == nil && broken != nil && t.Entries[len(t.Entries)-1].Kind != EOF {
 		err = fmt.Errorf("%s: the sidecar's output: %w", t.Name, broken)
 	}
-	if ended := s.Wait(); err == nil && ended != nil {
+	if err == nil && ended != nil {
 		err = &Mismatch{Where: r.where(len(t.Entries) - 1), Problem: fmt.Sprintf("the sidecar did not end well: %v", ended)}
 	}
 	return r.t, err
@@ -96,18 +100,21 @@ func Replay(ctx context.Context, t Transcript, s Sidecar, o Options) (Transcript
 // replay is one replay. Everything happens on one goroutine; a second one reads.
 type replay struct {
 	t     Transcript
-	s     Sidecar
 	o     Options
-	inbox chan message
 	lexer *lexer
 	known values
 	names *bindings
 	host  *hostState
+	clock *clock
+
+	s        Sidecar
+	inbox    chan message
+	read     chan error // what the sidecar's output ended with
+	from, to int        // the entries of this sidecar
 
 	at     int               // the entry that is due
 	done   map[int]bool      // the sidecar's entries that came
-	first  map[string]int    // the entry that asks for a look-up first, by its key
-	things map[string]bool   // what is ever looked up, by thingKey
+	first  map[string]int    // the entry that looks at a thing first, by thingKey
 	calls  map[string]int    // entries that call, by id
 	liveID map[string]any    // ids of the sidecar's live calls, by ours
 	ourID  map[string]string // ids of our calls, by what we sent
@@ -118,14 +125,14 @@ type replay struct {
 	recent []string // the newest heads of live messages
 }
 
-func newReplay(t Transcript, s Sidecar, o Options) *replay {
+func newReplay(t Transcript, o Options) *replay {
 	r := &replay{
-		t: t, s: s, o: o, inbox: make(chan message, 1024),
-		lexer: newLexer(o.Directory), names: newBindings(), host: newHostState(),
-		done: map[int]bool{}, first: map[string]int{}, things: map[string]bool{}, calls: map[string]int{},
+		t: t, o: o,
+		lexer: newLexer(o.Directory), names: newBindings(), host: newHostState(), clock: newClock(),
+		done: map[int]bool{}, first: map[string]int{}, calls: map[string]int{},
 		liveID: map[string]any{}, ourID: map[string]string{}, busy: busyAt(t.Entries), closed: map[string]bool{},
 		known: values{
-			"dir": o.Directory, "root": filepath.Dir(o.Directory), "time": strconv.FormatInt(time.Now().UnixMilli(), 10),
+			"dir": o.Directory, "root": filepath.Dir(o.Directory),
 			"pid": strconv.Itoa(o.PID), "version": o.Version, "protocol": strconv.Itoa(o.Protocol),
 			"manifest": o.ManifestHash, "hash": "0000000000000000000000000000000000000000",
 			"port": "1", "duration": "1.0s", "project": "project", "slug": "slug", "ms": "1",
@@ -136,8 +143,7 @@ func newReplay(t Transcript, s Sidecar, o Options) *replay {
 			continue
 		}
 		r.calls[e.ID] = i
-		if key := readKey(e.Method, e.Body); e.Sidecar && isRead(e.Method) {
-			r.things[thingKey(e.Method, e.Body)] = true
+		if key := thingKey(e.Method, e.Body); e.Sidecar && isRead(e.Method) {
 			if _, ok := r.first[key]; !ok {
 				r.first[key] = i
 			}
@@ -243,6 +249,10 @@ func (r *replay) play(ctx context.Context, e Entry) error {
 	switch {
 	case e.Kind == EOF:
 		return r.eof(ctx)
+	case e.Kind == Kill:
+		return r.kill(ctx)
+	case e.Kind == File:
+		return r.save(e)
 	case e.answers():
 		return r.answer(e)
 	case e.Method == methodCancel:
@@ -283,7 +293,7 @@ func (r *replay) reply(id any, e Entry) error {
 
 // send writes a message with its tokens resolved.
 func (r *replay) send(m message, body any, kind Kind) error {
-	v, err := r.names.render(body, r.known)
+	v, err := r.names.render(r.clock.set(body), r.known)
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.where(r.at), err)
 	}
@@ -374,7 +384,8 @@ func (r *replay) take(m message) error {
 
 // match finds the entry that a live message is, in the order of the file.
 func (r *replay) match(e Entry, id any) error {
-	for i, want := range r.t.Entries {
+	for i := r.from; i < r.to; i++ {
+		want := r.t.Entries[i]
 		if !want.Sidecar || r.done[i] || r.optional(i) || want.Kind != e.Kind || want.Method != e.Method {
 			continue
 		}

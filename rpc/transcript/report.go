@@ -85,7 +85,8 @@ func (r *replay) unexpected(e Entry) error {
 // same method, one for the same session first.
 func (r *replay) nearest(e Entry) int {
 	found := -1
-	for i, w := range r.t.Entries {
+	for i := r.from; i < r.to; i++ {
+		w := r.t.Entries[i]
 		if !w.Sidecar || r.done[i] || r.optional(i) || e.answers() != w.answers() {
 			continue
 		}

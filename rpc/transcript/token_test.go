@@ -31,6 +31,7 @@ func TestWhatVariesBecomesTokens(t *testing.T) {
 		{`{"snapshot":"98585ba8309d386872c4e053388891a532f7c5ed"}`, `{"snapshot":"<hash>"}`},
 		{`{"pid":1,"version":"0.1.0","protocol":1,"manifestHash":"ab","project":"p","slug":"s","tookMs":12}`,
 			`{"manifestHash":"<manifest>","pid":"<pid>","project":"<project>","protocol":"<protocol>","slug":"<slug>","tookMs":"<ms>","version":"<version>"}`},
+		{`{"metadata":{"version":"bfc18741b430"}}`, `{"metadata":{"version":"bfc18741b430"}}`},
 		{`["task_0123abcde","a task_xyz","words only",true,null,12]`, `["task_0123abcde","a task_xyz","words only",true,null,12]`},
 	} {
 		if d := cmp.Diff(test.want, compact(b.tokenize(l, parsed(t, test.raw)))); d != "" {
@@ -97,7 +98,7 @@ func TestRenderGivesEveryTokenItsValue(t *testing.T) {
 const rawSample = `{"t":1,"note":"spawn","pid":9}
 {"t":1,"dir":"out","msg":{"jsonrpc":"2.0","id":7,"method":"workspace/open","params":{"workspace":"wrk_1","directory":"/tmp/x/project","worktree":"/tmp/x/project","project":"abc"}}}
 {"t":2,"dir":"in","msg":{"jsonrpc":"2.0","id":7,"result":{"reattached":false}}}
-{"t":2,"dir":"out","msg":{"jsonrpc":"2.0","method":"event","params":{"workspace":"wrk_1","type":"message.part.updated","properties":{"sessionID":"ses_1","unread":1,"part":{"id":"prt_1","sessionID":"ses_1","type":"tool","state":{"status":"running","input":{"a":1}}}}}}}
+{"t":2,"dir":"out","msg":{"jsonrpc":"2.0","method":"event","params":{"workspace":"wrk_1","type":"message.part.updated","properties":{"sessionID":"ses_1","unread":1,"part":{"id":"prt_1","sessionID":"ses_1","type":"tool","state":{"status":"running","input":{"a":1},"output":"much"}}}}}}
 {"t":3,"dir":"in","msg":{"jsonrpc":"2.0","id":"7","method":"host/session.get","params":{"workspace":"wrk_1","path":{"id":"ses_1"}}}}
 {"t":3,"dir":"out","msg":{"jsonrpc":"2.0","id":8,"method":"ping","params":{}}}
 {"t":3,"dir":"out","msg":{"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":8}}}
@@ -110,7 +111,7 @@ func TestNormalize(t *testing.T) {
 <-- 1 {"reattached":false}
 --> event {"type":"message.part.updated","workspace":"wrk_1",
   "properties":{"sessionID":"<session 1>",
-    "part":{"type":"tool","id":"<part 1>","sessionID":"<session 1>","state":{"status":"running"}}}}
+    "part":{"type":"tool","id":"<part 1>","sessionID":"<session 1>","state":{"status":"running","input":{"a":1}}}}}
 <-- h1 host/session.get {"workspace":"wrk_1","path":{"id":"<session 1>"}}
 --> 2 ping {}
 --> $/cancelRequest {"id":"2"}
@@ -121,6 +122,16 @@ func TestNormalize(t *testing.T) {
 		{"killed", "", "--- eof\n"},
 		{"killed while a line was written", `{"t":5,"dir":"ou`, "--- eof\n"},
 		{"ended", `{"t":5,"note":"exit","how":"exit code 0"}`, "--- exit\n"},
+		{
+			"another after it was killed",
+			`{"t":5,"note":"file","path":"a/b.md","text":"in /tmp/x/project\n"}` + "\n" +
+				`{"t":6,"note":"exit","how":"signal SIGKILL"}` + "\n" +
+				`{"t":6,"dir":"out","msg":{"method":"event","params":{}}}` + "\n" +
+				`{"t":7,"note":"spawn"}` + "\n" +
+				`{"t":8,"dir":"out","msg":{"id":7,"method":"ping","params":{}}}` + "\n" +
+				`{"t":8,"dir":"in","msg":{"id":7,"result":{}}}`,
+			`--- file {"path":"a/b.md","text":"in <dir>\n"}` + "\n--- kill\n--> 3 ping {}\n<-- 3 {}\n--- eof\n",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := Normalize(strings.NewReader(rawSample + test.tail))

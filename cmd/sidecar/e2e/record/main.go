@@ -10,11 +10,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/cmd/sidecar/e2e"
@@ -34,8 +36,10 @@ const (
 
 func main() {
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: record [NAME...]\n\nRecords testdata/transcripts anew, all or those named.")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: record [-keep FOLDER] [NAME...]\n\nRecords testdata/transcripts anew, all or those named.")
+		flag.PrintDefaults()
 	}
+	keep := flag.String("keep", "", "a folder for what was recorded and cannot be replayed")
 	flag.Parse()
 	failed := false
 	for _, s := range scenes() {
@@ -43,7 +47,7 @@ func main() {
 			continue
 		}
 		start := time.Now()
-		err := produce(context.Background(), s)
+		err := produce(context.Background(), s, *keep)
 		fmt.Fprintf(os.Stderr, "%-12s %5.1fs", s.name, time.Since(start).Seconds())
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "  %v", err)
@@ -56,13 +60,16 @@ func main() {
 	}
 }
 
-// produce records a scene until it can be replayed, and writes it.
-func produce(ctx context.Context, s scene) error {
+// produce records a scene until it can be replayed, and writes it. What cannot goes
+// into the folder keep, unless that is "".
+func produce(ctx context.Context, s scene, keep string) error {
 	var errs []error
 	for range tries {
 		text, checkout, err := recordScene(ctx, s)
 		if err == nil {
-			err = check(ctx, checkout, text)
+			if err = check(ctx, checkout, text); err != nil && keep != "" {
+				err = errors.Join(err, os.WriteFile(filepath.Join(keep, s.name+".txt"), []byte(text), 0o644))
+			}
 		}
 		if err == nil {
 			return os.WriteFile(filepath.Join(checkout, "testdata", "transcripts", s.name+".txt"), []byte(text), 0o644)
@@ -82,7 +89,9 @@ func recordScene(ctx context.Context, s scene) (text, checkout string, err error
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	raw := filepath.Join(dir, "raw.jsonl")
-	rig, err := e2e.NewRig(ctx, map[string]any{"toasts": false}, "OPENCODE_SIDECAR_RECORD="+raw)
+	options := map[string]any{"toasts": false}
+	maps.Copy(options, s.options)
+	rig, err := e2e.NewRig(ctx, options, "OPENCODE_SIDECAR_RECORD="+raw)
 	if err != nil {
 		return "", "", err
 	}
@@ -90,7 +99,11 @@ func recordScene(ctx context.Context, s scene) (text, checkout string, err error
 	mode := "opencode serve"
 	if s.play == nil {
 		mode = "opencode run"
-		result, err := rig.RunAndWait(ctx, strings.Join(s.prompt, "\n"))
+		var arguments []string
+		if s.command != "" {
+			arguments = []string{"--command", s.command}
+		}
+		result, err := rig.RunAndWait(ctx, strings.Join(s.prompt, "\n"), arguments...)
 		if err != nil {
 			return "", "", fmt.Errorf("opencode run: %w", err)
 		}
@@ -123,10 +136,21 @@ func perform(ctx context.Context, s scene, rig *e2e.Rig, raw string) error {
 	if err != nil {
 		return err
 	}
-	if err := server.PromptAsync(ctx, session.ID, hosttest.Text(s.prompt...)); err != nil {
-		return err
+	on := &stage{rig, server, session.ID, raw}
+	if s.command == "" {
+		err = server.PromptAsync(ctx, session.ID, hosttest.Text(s.prompt...))
+	} else {
+		// The answer comes with the end of the turn, which may be long after.
+		commanded, give := context.WithCancel(ctx)
+		var command sync.WaitGroup
+		defer command.Wait()
+		defer give()
+		command.Go(func() { _ = on.slash(s.command, s.prompt...)(commanded) })
 	}
-	if err := s.play(ctx, &stage{rig, server, session.ID, raw}); err != nil {
+	if err == nil {
+		err = s.play(ctx, on)
+	}
+	if err != nil {
 		return err
 	}
 	return server.Stop(ctx)

@@ -19,8 +19,11 @@ import (
 type scene struct {
 	name  string
 	about string
-	// prompt is that of the main session.
-	prompt []string
+	// options are those of the plugin that differ from the recorder's: toasts are off.
+	options map[string]any
+	// prompt is that of the main session, or what command is called with.
+	prompt  []string
+	command string
 	// play drives OpenCode until the recording may be cut off; OpenCode is then
 	// killed. It is nil for `opencode run`, which needs nobody.
 	play func(context.Context, *stage) error
@@ -32,7 +35,7 @@ func scenes() []scene {
 		map[string]any{"content": "write it down", "status": "in_progress", "priority": "high"},
 		map[string]any{"content": "do it", "status": "pending", "priority": "low"},
 	}}
-	return []scene{
+	return append([]scene{
 		{
 			name:   "handshake",
 			about:  "The first tool call starts the sidecar: handshake, workspace, one call and its look-up.",
@@ -124,7 +127,7 @@ func scenes() []scene {
 			about:  "`opencode run` with a background task: the turn is continued and held until the result is there.",
 			prompt: []string{e2e.Delegate(true, "@wait 1200ms", "@say done in the background"), "@say launched", "@say thank you"},
 		},
-	}
+	}, missions()...)
 }
 
 // untilSaid plays until the main session has said the last it has to say.
