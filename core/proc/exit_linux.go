@@ -1,4 +1,3 @@
-// Package proc deals with processes that are not our children in Go's sense.
 package proc
 
 import (

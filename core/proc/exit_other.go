@@ -1,6 +1,5 @@
 //go:build !linux
 
-// Package proc deals with processes that are not our children in Go's sense.
 package proc
 
 import (

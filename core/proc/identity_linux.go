@@ -1,7 +1,6 @@
 package proc
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"strconv"
@@ -11,15 +10,34 @@ import (
 // Identity names a process so that no other one ever has the same name: its pid,
 // when it started, and the boot that this is counted from.
 func Identity(pid int) (string, error) {
-	start, err := started(pid)
+	p, err := current(pid)
+	if err == nil && p.dead() {
+		err = os.ErrProcessDone
+	}
 	if err != nil {
 		return "", fmt.Errorf("identify process %d: %w", pid, err)
 	}
+	return name(p.life)
+}
+
+// name makes an Identity.
+func name(l life) (string, error) {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return "", fmt.Errorf("identify process %d: %w", pid, err)
+		return "", fmt.Errorf("identify process %d: %w", l.pid, err)
 	}
-	return fmt.Sprintf("%d-%s-%.8s", pid, start, boot), nil
+	return fmt.Sprintf("%d-%d-%.8s", l.pid, l.start, boot), nil
+}
+
+// parse takes an Identity apart and reports whether it is one of this boot.
+func parse(identity string) (life, bool) {
+	var l life
+	var boot string
+	if n, err := fmt.Sscanf(identity, "%d-%d-%s", &l.pid, &l.start, &boot); n != 3 || err != nil {
+		return life{}, false
+	}
+	again, err := name(l)
+	return l, err == nil && again == identity
 }
 
 // Lives reports whether the process of that Identity, or Part of one, still runs, as far as this
@@ -33,21 +51,4 @@ func Lives(identity string) bool {
 	}
 	now, err := Identity(pid)
 	return err == nil && now == identity
-}
-
-// started returns the start of a process in clock ticks since the boot (field 22
-// of /proc/PID/stat); the name in field 2 may hold anything.
-func started(pid int) (string, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return "", err
-	}
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 20 {
-		return "", fmt.Errorf("unreadable state of process %d", pid)
-	}
-	if state := string(fields[0]); state == "Z" || state == "X" {
-		return "", os.ErrProcessDone
-	}
-	return string(fields[19]), nil
 }

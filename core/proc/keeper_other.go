@@ -1,0 +1,22 @@
+//go:build !linux
+
+package proc
+
+import (
+	"context"
+	"time"
+)
+
+// Adopt returns ErrUnsupported: only Linux lets a process adopt orphans.
+func (k *Keeper) Adopt() error { return ErrUnsupported }
+
+// ReapOrphans does nothing where nobody adopts.
+func (k *Keeper) ReapOrphans() error { return nil }
+
+// EndOrphans finds none where nobody adopts.
+func (k *Keeper) EndOrphans(context.Context, time.Duration) (Ending, error) { return Ending{}, nil }
+
+// Sweep ends nothing: what is left of a dead keeper cannot be told from others.
+func (k *Keeper) Sweep(context.Context, []Mark, time.Duration) (Ending, error) {
+	return Ending{}, nil
+}

@@ -1,0 +1,503 @@
+package proc
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	adoptVar = "PROC_TEST_ADOPT" // tests in a process that adopts orphans
+	ownerVar = "PROC_TEST_OWNER" // a keeper to be killed: it runs this and tells its Mark
+)
+
+func TestMain(m *testing.M) {
+	if script := os.Getenv(ownerVar); script != "" {
+		os.Exit(ownTree(script))
+	}
+	os.Exit(verified(m))
+}
+
+// ownTree is a process that keeps a tree until it is killed.
+func ownTree(script string) int {
+	k := NewKeeper()
+	if os.Getenv(adoptVar) != "" {
+		if err := k.Adopt(); err != nil {
+			return 1
+		}
+	}
+	tree, err := k.Start(exec.Command("sh", "-c", script), NewCookie())
+	if err != nil {
+		return 1
+	}
+	_ = json.NewEncoder(os.Stdout).Encode(tree.Mark())
+	_, _ = os.Stdin.Read(make([]byte, 1))
+	return 0
+}
+
+// nap returns a command that sleeps for minutes and that only this test runs, and
+// sees to it that none outlives the test.
+func nap(t *testing.T) string {
+	t.Helper()
+	name := fmt.Sprintf("sleep 300.%012d", rand.Int64N(1e12))
+	t.Cleanup(func() {
+		for _, pid := range naps(name) {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	})
+	return name
+}
+
+// naps finds the processes that run a nap, by a way of its own.
+func naps(name string) (pids []int) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		line, _ := os.ReadFile(f)
+		if string(bytes.ReplaceAll(bytes.TrimRight(line, "\x00"), []byte{0}, []byte{' '})) == name {
+			pid, _ := strconv.Atoi(strings.Split(f, "/")[2])
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	again := time.NewTicker(2 * time.Millisecond)
+	defer again.Stop()
+	late := time.After(10 * time.Second)
+	for !ok() {
+		select {
+		case <-again.C:
+		case <-late:
+			t.Fatalf("not in 10 s: %s", what)
+		}
+	}
+}
+
+func newKeeper(t *testing.T) *Keeper {
+	t.Helper()
+	k := NewKeeper()
+	if os.Getenv(adoptVar) != "" {
+		if err := k.Adopt(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return k
+}
+
+// grow starts a tree that ends with the test.
+func grow(t *testing.T, k *Keeper, script string) *Tree {
+	t.Helper()
+	tree, err := k.Start(exec.Command("sh", "-c", script), NewCookie())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := tree.End(context.Background(), 0); err != nil {
+			t.Error(err)
+		}
+		if _, err := tree.Reap(); err != nil {
+			t.Error(err)
+		}
+	})
+	return tree
+}
+
+// scripts are trees of two naps, NAP, each in its own way hard to end.
+var scripts = map[string]string{
+	"background":      "NAP & NAP",
+	"session":         "setsid NAP & NAP",
+	"daemon":          "(setsid sh -c 'NAP & exit' &) ; NAP",
+	"leaderless":      "setsid NAP & NAP & exit 3",
+	"deaf":            "trap '' TERM; NAP & NAP & wait",
+	"deaf daemon":     "(setsid sh -c 'trap \"\" TERM; NAP & NAP' >/dev/null 2>&1 &) ; exit",
+	"no environment":  "env -i NAP & env -i NAP & wait",
+	"stopped":         "NAP & NAP & sleep 0.1; kill -STOP $! $$",
+	"session in tree": "setsid sh -c 'env -i NAP & env -i NAP; :' & wait",
+}
+
+func TestEndEndsTheWholeTree(t *testing.T) {
+	for name, script := range scripts {
+		t.Run(name, func(t *testing.T) {
+			k, nap := newKeeper(t), nap(t)
+			other := exec.Command("sleep", "300") // in our session, and in a tree of its own
+			other.Env = append(os.Environ(), CookieVar+"="+NewCookie())
+			other.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+			if err := other.Start(); err != nil {
+				t.Fatal(err)
+			}
+			neighbour := grow(t, k, "exec sleep 300")
+			tree := grow(t, k, strings.ReplaceAll(script, "NAP", nap))
+			eventually(t, "both sleep", func() bool { return len(naps(nap)) == 2 })
+			e, err := tree.End(t.Context(), 150*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left := naps(nap); len(left) > 0 {
+				t.Errorf("after %+v there are still %v", e, left)
+			}
+			if n, err := tree.Left(); n != 0 || err != nil {
+				t.Errorf("left %d, %v", n, err)
+			}
+			if deaf := strings.Contains(script, "trap"); deaf != (e.Killed > 0) {
+				t.Errorf("ended by %+v", e)
+			}
+			if n, err := neighbour.Left(); n != 1 || err != nil {
+				t.Errorf("of its neighbour are left %d, %v", n, err)
+			}
+			if err := other.Process.Kill(); err != nil {
+				t.Errorf("a process that is not of the tree: %v", err)
+			}
+			_ = other.Wait()
+		})
+	}
+}
+
+func TestEndFindsWhatLivesOnAfterItsLeader(t *testing.T) {
+	k, nap := newKeeper(t), nap(t)
+	tree := grow(t, k, "env -i "+nap+" & "+nap+" & sleep 0.05; exit 7")
+	state, err := tree.Reap()
+	if err != nil || state.ExitCode() != 7 {
+		t.Fatalf("%v, %v", state, err)
+	}
+	// The one without environment is known by its session, which the other one's
+	// cookie proves ours.
+	if _, err := tree.End(t.Context(), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if left := naps(nap); len(left) > 0 {
+		t.Errorf("still %v", left)
+	}
+}
+
+func TestLeftBeforeReapRemembersWhoLivesOn(t *testing.T) {
+	k, nap := newKeeper(t), nap(t)
+	tree := grow(t, k, "env -i "+nap+" & setsid "+nap+" & exit 7")
+	eventually(t, "both sleep", func() bool { return len(naps(nap)) == 2 })
+	<-tree.Exited()
+	if n, err := tree.Left(); n != 2 || err != nil {
+		t.Fatalf("left %d, %v", n, err)
+	}
+	if state, err := tree.Reap(); err != nil || state.ExitCode() != 7 {
+		t.Fatalf("%v, %v", state, err)
+	}
+	if _, err := tree.End(t.Context(), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if left := naps(nap); len(left) > 0 {
+		t.Errorf("still %v", left)
+	}
+}
+
+func TestEndBeatsATreeThatGrows(t *testing.T) {
+	k, nap := newKeeper(t), nap(t)
+	tree := grow(t, k, "trap '' TERM; i=0; while [ $i -lt 400 ]; do "+nap+" & (setsid "+nap+" &); i=$((i+1)); done; wait")
+	eventually(t, "it grows", func() bool { return len(naps(nap)) > 10 })
+	if _, err := tree.End(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if left := naps(nap); len(left) > 0 {
+		t.Errorf("still %d", len(left))
+	}
+}
+
+func TestEndLetsATreeCleanUp(t *testing.T) {
+	k := newKeeper(t)
+	done := filepath.Join(t.TempDir(), "done")
+	tree := grow(t, k, "trap 'sleep 0.1; echo clean >"+done+"; exit 0' TERM; echo >"+done+".ready; while :; do sleep 0.01; done")
+	eventually(t, "it is ready", func() bool { _, err := os.Stat(done + ".ready"); return err == nil })
+	e, err := tree.End(t.Context(), 5*time.Second)
+	if err != nil || e.Killed > 0 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if got, _ := os.ReadFile(done); string(got) != "clean\n" {
+		t.Errorf("it wrote %q", got)
+	}
+}
+
+func TestAnEndedContextStillKills(t *testing.T) {
+	k, nap := newKeeper(t), nap(t)
+	tree := grow(t, k, "trap '' TERM; "+nap+" & wait")
+	eventually(t, "it sleeps", func() bool { return len(naps(nap)) == 1 })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	start := time.Now()
+	if _, err := tree.End(ctx, time.Minute); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// TestInAProcessThatAdopts runs the tests above, and some of its own, in a
+// process that adopts orphans: this one is not to.
+func TestInAProcessThatAdopts(t *testing.T) {
+	if os.Getenv(adoptVar) != "" {
+		t.Run("orphans are reaped", orphansAreReaped)
+		t.Run("orphans are ended", orphansAreEnded)
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^Test(End|Left|AnEnded|InAProcess)")
+	cmd.Env = append(os.Environ(), adoptVar+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// zombies are the children of this process that nobody has waited for.
+func zombies(t *testing.T) (pids []int) {
+	t.Helper()
+	v, err := look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pid, p := range v.byPid {
+		if p.parent == v.own.pid && p.dead() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func orphansAreReaped(t *testing.T) {
+	k := newKeeper(t)
+	own := exec.Command("true") // somebody else's child
+	if err := own.Start(); err != nil {
+		t.Fatal(err)
+	}
+	tree := grow(t, k, "(setsid sh -c 'sleep 0.01' &); (setsid sleep 0.01 &); (setsid true &)")
+	<-tree.Exited()
+	eventually(t, "orphans die", func() bool { return len(zombies(t)) >= 5 })
+	if err := k.ReapOrphans(); err != nil {
+		t.Fatal(err)
+	}
+	want := []int{own.Process.Pid, tree.Pid()}
+	got := zombies(t)
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("zombies %v, want those that somebody waits for: %v", got, want)
+	}
+	if err := own.Wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := tree.Reap(); err != nil {
+		t.Error(err)
+	}
+}
+
+func orphansAreEnded(t *testing.T) {
+	k, lost, kept := newKeeper(t), nap(t), nap(t)
+	tree := grow(t, k, "(env -i setsid sh -c '"+lost+" & "+lost+" & exit' &)")
+	busy := grow(t, k, kept)
+	eventually(t, "both sleep", func() bool { return len(naps(lost)) == 2 && len(naps(kept)) == 1 })
+	if _, err := tree.End(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tree.Reap(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(naps(lost)); n != 2 {
+		t.Fatalf("%d are left that nothing ties to the tree", n)
+	}
+	if _, err := k.EndOrphans(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if left := naps(lost); len(left) > 0 {
+		t.Errorf("still %v", left)
+	}
+	if n, err := busy.Left(); n != 1 && n != 2 || err != nil {
+		t.Errorf("of a tree that runs are left %d, %v", n, err)
+	}
+}
+
+func TestSweepEndsWhatADeadKeeperLeft(t *testing.T) {
+	for name, script := range scripts {
+		for _, adopt := range []string{"", "1"} {
+			t.Run(name+adopt, func(t *testing.T) {
+				nap, other := nap(t), nap(t)
+				mark := orphaned(t, strings.ReplaceAll(script, "NAP", nap), adopt, func() bool { return len(naps(nap)) == 2 })
+				k := newKeeper(t)
+				neighbour := grow(t, k, other)
+				if _, err := k.Sweep(t.Context(), []Mark{mark, {Cookie: NewCookie()}, {Leader: "1-1-x"}, {}}, 100*time.Millisecond); err != nil {
+					t.Fatal(err)
+				}
+				left := naps(nap)
+				if len(left) > 0 {
+					t.Errorf("still %v", left)
+				}
+				if n, err := neighbour.Left(); n < 1 || err != nil {
+					t.Errorf("of its neighbour are left %d, %v", n, err)
+				}
+			})
+		}
+	}
+}
+
+// orphaned runs a script by another process, kills that once the tree has grown,
+// and returns the tree's mark.
+func orphaned(t *testing.T, script, adopt string, grown func() bool) Mark {
+	t.Helper()
+	owner := exec.Command(os.Args[0])
+	owner.Env = append(os.Environ(), ownerVar+"="+script, adoptVar+"="+adopt)
+	if _, err := owner.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := owner.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := owner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = owner.Process.Kill()
+		_ = owner.Wait()
+	}()
+	var mark Mark
+	if err := json.NewDecoder(out).Decode(&mark); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the tree has grown", grown)
+	return mark
+}
+
+func TestAnOldMarkHarmsNobody(t *testing.T) {
+	k, nap := newKeeper(t), nap(t)
+	tree := grow(t, k, nap)
+	l, ok := parse(tree.Mark().Leader)
+	if !ok {
+		t.Fatalf("%q is not understood", tree.Mark().Leader)
+	}
+	older, err := name(life{l.pid, l.start - 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	marks := []Mark{{Leader: older}, {Leader: strings.Replace(tree.Mark().Leader, "-", "-0", 1)}, {Leader: tree.Mark().Leader + "x"}}
+	if e, err := k.Sweep(t.Context(), marks, 0); err != nil || e.Killed > 0 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if n, err := tree.Left(); n == 0 || err != nil {
+		t.Errorf("left %d, %v", n, err)
+	}
+}
+
+func TestSweepSparesWhoSweepsAndThoseAbove(t *testing.T) {
+	cookie := NewCookie()
+	v, err := look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := roots{cookies: map[string]bool{cookie: true}, lives: map[life]bool{}, sessions: map[int]bool{v.own.session: true}}
+	for pid := range v.above {
+		r.lives[v.byPid[pid].life] = true
+	}
+	for pid := range v.members(r) {
+		if v.above[pid] {
+			t.Errorf("process %d is above us and to be ended", pid)
+		}
+	}
+}
+
+func TestSendSparesWhoHasOnlyTheNumber(t *testing.T) {
+	tree := grow(t, newKeeper(t), "exec sleep 300")
+	p, err := current(tree.Pid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.start--
+	if err := send(p, unix.SIGKILL); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("send: %v", err)
+	}
+	if n, err := tree.Left(); n != 1 || err != nil {
+		t.Errorf("left %d, %v", n, err)
+	}
+}
+
+func TestCookiesNest(t *testing.T) {
+	env := withCookie([]string{"A=1", "B=2"}, "one")
+	env = withCookie(env, "two")
+	env = withCookie(env, "two")
+	if want := []string{CookieVar + "=one:two", "A=1", "B=2"}; !slices.Equal(env, want) {
+		t.Errorf("%q, want %q", env, want)
+	}
+	for i := range 40 {
+		env = withCookie(env, strconv.Itoa(i))
+	}
+	if got := strings.Split(env[0], ":"); len(got) != maxNested || got[maxNested-1] != "39" {
+		t.Errorf("%q", got)
+	}
+	tree := grow(t, newKeeper(t), "exec env -S 'sh -c \"sleep 300\"'")
+	var e environ
+	eventually(t, "the cookie is seen", func() bool { return e.carries(tree.Pid(), map[string]bool{tree.cookie: true}) })
+	if e.carries(tree.Pid(), map[string]bool{tree.cookie[1:]: true}) {
+		t.Error("a part of a cookie is one")
+	}
+}
+
+// TestNothingIsLeftOfManyTrees starts and ends trees one after the other.
+func TestNothingIsLeftOfManyTrees(t *testing.T) {
+	k := newKeeper(t)
+	files := func() int { f, _ := os.ReadDir("/proc/self/fd"); return len(f) }
+	before := 0
+	for i := range 60 {
+		tree, err := k.Start(exec.Command("true"), NewCookie())
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-tree.Exited()
+		if n, err := tree.Left(); n != 0 || err != nil {
+			t.Fatal(n, err)
+		}
+		if _, err := tree.Reap(); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			before = files()
+		}
+	}
+	eventually(t, "all files are closed", func() bool { return files() <= before })
+	if len(k.leaders) > 0 {
+		t.Errorf("leaders %v", k.leaders)
+	}
+}
+
+func BenchmarkLook(b *testing.B) {
+	for b.Loop() {
+		if _, err := look(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkEnd(b *testing.B) {
+	k := NewKeeper()
+	for b.Loop() {
+		tree, err := k.Start(exec.Command("sh", "-c", "sleep 300 & setsid sleep 300"), NewCookie())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := tree.End(b.Context(), time.Second); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := tree.Reap(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
