@@ -138,20 +138,25 @@ func perform(ctx context.Context, s scene, rig *e2e.Rig, raw string) error {
 	}
 	on := &stage{rig, server, session.ID, raw}
 	if s.command == "" {
-		err = server.PromptAsync(ctx, session.ID, hosttest.Text(s.prompt...))
-	} else {
-		// The answer comes with the end of the turn, which may be long after.
-		commanded, give := context.WithCancel(ctx)
-		var command sync.WaitGroup
-		defer command.Wait()
-		defer give()
-		command.Go(func() { _ = on.slash(s.command, s.prompt...)(commanded) })
+		if err := server.PromptAsync(ctx, session.ID, hosttest.Text(s.prompt...)); err != nil {
+			return err
+		}
+		if err := s.play(ctx, on); err != nil {
+			return err
+		}
+		return server.Stop(ctx)
 	}
-	if err == nil {
-		err = s.play(ctx, on)
-	}
+	// A command is answered at the end of its turn: the scene plays meanwhile, and
+	// may well be why there is no answer.
+	meanwhile, leave := context.WithCancel(ctx)
+	var command sync.WaitGroup
+	var refused error
+	command.Go(func() { refused = on.slash(s.command, s.prompt...)(meanwhile) })
+	err = s.play(ctx, on)
+	leave()
+	command.Wait()
 	if err != nil {
-		return err
+		return errors.Join(err, refused)
 	}
 	return server.Stop(ctx)
 }
