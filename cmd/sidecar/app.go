@@ -201,8 +201,9 @@ func (a *app) Open(id string, w workspace.Workspace, raw json.RawMessage) (bool,
 	}
 	warnings = append(warnings, a.machine(options, a.limits, limit.MemoryPressure)...)
 	a.todos.Open(w.Directory, w.Worktree, options.Toasts)
-	a.tasks.WorkspaceOpened(context.Background(), w.Directory, w.Worktree, taskSettings(options))
+	// Missions first: they know what is not to be told by itself.
 	a.missions.WorkspaceOpened(context.Background(), w.Directory, w.Worktree, missionSettings(options))
+	a.tasks.WorkspaceOpened(context.Background(), w.Directory, w.Worktree, taskSettings(options))
 	for _, text := range a.store.warnings.take() {
 		warnings = append(warnings, config.Warning{Message: text})
 	}

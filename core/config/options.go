@@ -54,7 +54,7 @@ type Options struct {
 	MaxSessionCost          float64             `json:"maxSessionCost" default:"0" min:"0" max:"100000" doc:"How many US dollars all tasks below one main session may cost together before the running ones are stopped and no more start; 0 for no limit."`
 	MaxToolCalls            int                 `json:"maxToolCalls" default:"1000" min:"0" max:"100000" doc:"After how many tool calls an attempt counts as run away and is stopped; 0 for no limit."`
 	MaxRepeatedCalls        int                 `json:"maxRepeatedCalls" default:"10" min:"0" max:"1000" doc:"After how many equal tool calls in a row an attempt counts as run away and is stopped; 0 for no limit."`
-	Review                  bool                `json:"review" default:"false" doc:"Have the agent Reviewer check what each completed background task of Worker did; you are told what it finds as of any other task."`
+	Review                  bool                `json:"review" default:"false" doc:"Have the agent Reviewer check what each completed background task of Worker did, except in races and where nobody is told; its findings are told like any result."`
 	MissionCountdown        time.Duration       `json:"missionCountdown" default:"3s" min:"0s" max:"10m" doc:"How long a mission waits before it goes on by itself, so that you can say something first; opencode run never waits."`
 	MissionIterations       int                 `json:"missionIterations" default:"100" min:"1" max:"10000" doc:"How often a mission may go on by itself before it stops."`
 	MissionIdleTurns        int                 `json:"missionIdleTurns" default:"3" min:"1" max:"100" doc:"After how many turns in a row of which nothing came a mission stops: no item changed, and no tool call was new."`

@@ -77,7 +77,7 @@ func (e *Engine) finish(ctx context.Context, r *run, out outcome) {
 	}
 	t := e.storeEnd(looking, r, out)
 	e.releaseLease(r, out)
-	e.review(ctx, t) // before its parent looks as if it had nothing left
+	e.review(ctx, r, t) // before its parent looks as if it had nothing left
 	e.leave(r, t)
 	close(r.done)
 	e.log.Debug().Str("task", string(r.id)).Str("state", string(out.state)).Msg("task ended")
@@ -121,7 +121,7 @@ func (e *Engine) storeEnd(ctx context.Context, r *run, out outcome) task.Task {
 				t.Told, t.Note = t.Told || settled, note
 				if reviewer != "" {
 					t.Review = task.NewID()
-					t.Note = strings.TrimPrefix(note+"; "+reviewer+" checks it in "+string(t.Review), "; ")
+					t.Note = strings.TrimPrefix(note+"; "+checking(reviewer, t.Review), "; ")
 				}
 			})
 		}

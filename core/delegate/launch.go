@@ -30,15 +30,17 @@ type Spec struct {
 	Wake            task.Wake
 	// Background tasks wake the parent when they end.
 	Background bool
-	// id is chosen by the engine for a task that it launches itself.
-	id task.ID
+	// id is chosen by the engine for a task that takes the place of one that has
+	// just ended, model the one to use if its agent has none.
+	id    task.ID
+	model host.Model
 }
 
 // Launch stores a task and queues it for a slot. When it returns without an
 // error the task exists. It fails with ErrStopping, an error that wraps
 // ErrRefused, or an *AgentError.
 func (e *Engine) Launch(ctx context.Context, s Spec) (task.Task, error) {
-	settings, asker, err := e.reserve(s.Parent, s.Directory)
+	settings, asker, err := e.reserve(s)
 	if err != nil {
 		return task.Task{}, err
 	}
@@ -71,12 +73,16 @@ func (e *Engine) admit(ctx context.Context, t task.Task, asker *run) error {
 // reserve counts a task against its parent before anything is asked or stored,
 // so that launches at the same time cannot exceed the cap together. asker is the
 // task that asks, nil if it is a person's session.
-func (e *Engine) reserve(session, directory string) (_ Settings, asker *run, _ error) {
+func (e *Engine) reserve(s Spec) (_ Settings, asker *run, _ error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	settings := e.configLocked(directory)
-	p := e.parents[session]
-	asker = e.bySession[session]
+	settings := e.configLocked(s.Directory)
+	if s.id != "" { // the one whose place it takes counts still
+		settings.MaxOpen++
+		settings.MaxTree++
+	}
+	p := e.parents[s.Parent]
+	asker = e.bySession[s.Parent]
 	switch {
 	case e.stopped:
 		return settings, nil, ErrStopping
@@ -87,7 +93,7 @@ func (e *Engine) reserve(session, directory string) (_ Settings, asker *run, _ e
 	case p != nil && p.open >= settings.MaxOpen:
 		return settings, nil, fmt.Errorf("%w: this session has %d open tasks, the most that maxTasksPerSession allows; wait for some to end or cancel them", ErrRefused, p.open)
 	}
-	e.parentLocked(session, directory).open++
+	e.parentLocked(s.Parent, s.Directory).open++
 	return settings, asker, nil
 }
 
@@ -157,6 +163,9 @@ func (e *Engine) launch(ctx context.Context, s Spec, asker *run, settings Settin
 	model := agent.Model
 	if model.ID == "" {
 		model = asked
+	}
+	if model.ID == "" {
+		model = s.model
 	}
 	t := task.Task{
 		Directory: s.Directory, Worktree: s.Worktree, Owner: owner, Parent: s.Parent, Root: from.root,

@@ -67,14 +67,12 @@ const commandLimit = 5 * time.Second
 
 // Hold keeps news of a session's tasks back, as a person's abort does, until a
 // person next speaks there: the message of a command, which follows at once, is
-// not that.
+// not that. It is for a session that has such tasks, or had them when an earlier
+// sidecar ran.
 func (e *Engine) Hold(session, directory string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p := e.parents[session]
-	if p == nil || p.open == 0 && len(p.outbox) == 0 {
-		return
-	}
+	p := e.parentLocked(session, directory)
 	p.held = time.Now().Add(commandLimit)
 	poke(p.bell)
 }

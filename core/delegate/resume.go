@@ -33,7 +33,7 @@ func (e *Engine) Resume(ctx context.Context, name string, s Spec) (task.Task, er
 	if err := e.resumable(ctx, was, s); err != nil {
 		return task.Task{}, err
 	}
-	settings, asker, err := e.reserve(s.Parent, s.Directory)
+	settings, asker, err := e.reserve(s)
 	if err != nil {
 		return task.Task{}, err
 	}

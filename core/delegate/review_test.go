@@ -3,6 +3,7 @@ package delegate
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -102,4 +103,91 @@ func TestAReviewOutlivesACrash(t *testing.T) {
 			t.Errorf("reviews: %+v", list)
 		}
 	})
+}
+
+// A review takes the place of the task that it checks.
+func TestAReviewFitsTheCaps(t *testing.T) {
+	for name, cap := range map[string]func(*Settings){
+		"of the session": func(s *Settings) { s.MaxOpen = 1 }, "of the tree": func(s *Settings) { s.MaxTree = 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, 10, after(time.Second), func(t *testing.T, r *rig) {
+				r.configure(func(s *Settings) { reviewing(s); cap(s) })
+				r.wait(r.launch("work"))
+				r.sleep(time.Minute)
+				if n := len(r.reviews()); n != 1 {
+					t.Errorf("%d reviews", n)
+				}
+			})
+		})
+	}
+}
+
+// A review that cannot be is not announced.
+func TestAReviewWithoutItsAgent(t *testing.T) {
+	play(t, 10, after(time.Second), func(t *testing.T, r *rig) {
+		r.configure(func(s *Settings) { s.Reviewers = map[string]string{"general": "Nobody"} })
+		r.wait(r.launch("work"))
+		r.sleep(time.Minute)
+		told := ""
+		for _, m := range r.wakes() {
+			told += m.Text()
+		}
+		if strings.Contains(told, "checks it in") || !strings.Contains(told, `Nobody does not check it: there is no agent "Nobody"`) {
+			t.Errorf("told: %s", told)
+		}
+	})
+}
+
+// Without a model of its own a reviewer works with that of the work.
+func TestAReviewHasAModel(t *testing.T) {
+	play(t, 10, after(time.Second), func(t *testing.T, r *rig) {
+		r.configure(reviewing)
+		_ = r.host.Prompt(context.Background(), dir, host.Prompt{Session: r.main, MessageID: "msg_ask", Text: "go", Agent: "build", Model: host.Model{Provider: "p", ID: "big"}})
+		r.sleep(5 * time.Second)
+		history := r.host.History(r.main)
+		work, err := r.engine.Launch(r.Context(), Spec{
+			Directory: dir, Worktree: dir, Parent: r.main, Message: history[len(history)-1].ID, Agent: "general", Prompt: "work", Background: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := r.wait(work.ID)
+		r.sleep(time.Minute)
+		if list := r.reviews(); len(list) != 1 || done.Model.ID == "" || list[0].Model != done.Model {
+			t.Errorf("the work had %v, the reviews are %+v", done.Model, list)
+		}
+	})
+}
+
+// Who cancels everything between the end of a task and its review gets no review.
+func TestCancellingMeetsAReview(t *testing.T) {
+	play(t, 10, after(time.Second), func(t *testing.T, r *rig) {
+		r.configure(reviewing)
+		cancelled := make(chan int, 1)
+		r.life.Store = &hooking{Store: r.life.Store, ended: func() {
+			go func() { cancelled <- r.engine.CancelOf(r.main, "you cancelled") }()
+			time.Sleep(time.Millisecond)
+		}}
+		r.launch("work")
+		r.sleep(time.Minute)
+		if n, list := <-cancelled, r.reviews(); n != 1 || len(list) != 0 {
+			t.Errorf("%d were cancelled, the reviews are %+v", n, list)
+		}
+	})
+}
+
+// hooking calls ended when a task with a review has been stored as completed.
+type hooking struct {
+	task.Store
+	ended func()
+	once  sync.Once
+}
+
+func (h *hooking) Update(ctx context.Context, id task.ID, at task.Fence, change func(*task.Task)) (task.Task, error) {
+	t, err := h.Store.Update(ctx, id, at, change)
+	if err == nil && t.Review != "" && t.State == task.Completed {
+		h.once.Do(h.ended)
+	}
+	return t, err
 }

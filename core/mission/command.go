@@ -72,7 +72,8 @@ func (d *Driver) begin(ctx context.Context, directory, session, objective string
 	}
 	fresh := State{
 		Session: session, Directory: directory, Objective: clip(objective, objectiveLimit), Phase: Active, Started: time.Now(),
-		Todos: known.state.Todos, // what OpenCode's list of the session said is known, whatever the mission
+		Counted: time.Now(),
+		Todos:   known.state.Todos, // what OpenCode's list of the session said is known, whatever the mission
 	}
 	if again {
 		fresh.Objective = known.state.Objective
@@ -109,6 +110,7 @@ func (d *Driver) begin(ctx context.Context, directory, session, objective string
 // halt ends a mission, and the running turn with it; cancelled, its tasks too.
 func (d *Driver) halt(ctx context.Context, directory, session string, tasks bool) (string, error) {
 	known, err := d.look(ctx, directory, session)
+	holds := d.tasks.Unsettled(session)
 	var said []string
 	switch {
 	case err != nil:
@@ -121,7 +123,7 @@ func (d *Driver) halt(ctx context.Context, directory, session string, tasks bool
 	default:
 		d.mu.Lock() // holds from here on, whatever the store says
 		known.m.stirred++
-		known.m.state.Phase, known.m.state.Reason = Stopped, "you stopped it"
+		known.m.state.Phase, known.m.state.Reason, known.m.state.Held = Stopped, "you stopped it", holds
 		d.mu.Unlock()
 		said = append(said, fmt.Sprintf("The mission was stopped after %s.", count(known.state.Iteration, "continuation")))
 		if g, err := d.readGate(known.m.worktree); err == nil && g.driven() {
@@ -136,12 +138,12 @@ func (d *Driver) halt(ctx context.Context, directory, session string, tasks bool
 	} else if open := d.tasks.OpenOf(session); len(open) > 0 {
 		said = append(said, goes(len(open), "background task")+" on, and what comes of that is told with your next message; /cancel ends them too.")
 	}
-	if known.m != nil || cancelled > 0 {
+	if holds {
 		d.tasks.Hold(session, directory)
-		if err := d.interrupt(ctx, directory, session); err != nil {
-			d.log.Warn().Err(err).Str("session", session).Msg("the running turn could not be stopped")
-			said = append(said, "Its running turn could not be stopped: press Esc.")
-		}
+	}
+	if err := d.interrupt(ctx, directory, session); err != nil {
+		d.log.Warn().Err(err).Str("session", session).Msg("the running turn could not be stopped")
+		said = append(said, "Its running turn could not be stopped: press Esc.")
 	}
 	if known.m != nil {
 		if err := d.keep(ctx, known.m); err != nil {

@@ -3,6 +3,7 @@ package mission
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/host"
@@ -29,6 +30,8 @@ func (d *Driver) drive(ctx context.Context, m *mission) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		m.state.Phase, m.state.Reason = Paused, "a bug of the sidecar got in the way; its log has the details"
+		m.paused = time.Now()
+		d.keepSoonLocked(m)
 	})
 	timer := time.NewTimer(lookEvery)
 	defer timer.Stop()
@@ -75,6 +78,10 @@ func (d *Driver) isHeadless() bool {
 // consider decides what becomes of a mission whose session may have come to rest.
 func (d *Driver) consider(ctx context.Context, m *mission) {
 	stirred := d.stirs(m)
+	if d.fled(ctx, m, stirred) {
+		d.apply(ctx, m, judgement{verdict: pause, reason: stoppedTurn}, stirred)
+		return
+	}
 	if !d.resting(ctx, m) || !d.undisturbed(ctx, m, stirred, restFor) {
 		return
 	}
@@ -95,6 +102,20 @@ func (d *Driver) consider(ctx context.Context, m *mission) {
 		return
 	}
 	d.proceed(ctx, m, j, stirred)
+}
+
+// fled reports whether a person has stopped the session's turn: then it rests,
+// whatever its tasks do.
+func (d *Driver) fled(ctx context.Context, m *mission, stirred int) bool {
+	d.mu.Lock()
+	escaped := m.escaped
+	d.mu.Unlock()
+	if !escaped {
+		return false
+	}
+	statuses, err := d.host.Statuses(ctx, m.directory)
+	_, busy := statuses[m.session]
+	return err == nil && !busy && d.undisturbed(ctx, m, stirred, restFor)
 }
 
 // resting reports whether nothing of a session runs or waits.
@@ -154,7 +175,7 @@ func (d *Driver) apply(ctx context.Context, m *mission, j judgement, stirred int
 		return
 	}
 	m.state.Phase, m.state.Reason = phase, j.reason
-	m.state.Used = m.state.Used.Plus(m.span.fold())
+	m.span.fold(&m.state)
 	m.paused = time.Now()
 	d.mu.Unlock()
 	_ = d.keep(ctx, m) // which logs, and tries again
@@ -195,13 +216,24 @@ func (d *Driver) proceed(ctx context.Context, m *mission, j judgement, stirred i
 	if wanted {
 		m.tries++
 		m.awaited = time.Now()
+		d.rememberLocked(prompt.MessageID)
+		if headless { // the next chance to go on may come at once
+			d.keepSoonLocked(m)
+		}
 	}
 	d.mu.Unlock()
 	if wanted {
 		d.send(ctx, m, prompt, headless)
 	}
-	if headless {
-		_ = d.keep(ctx, m)
+}
+
+// sentKept is how many messages of ours are known as such.
+const sentKept = 64
+
+func (d *Driver) rememberLocked(id string) {
+	if !slices.Contains(d.sent, id) {
+		d.sent = append(d.sent, id)
+		d.sent = d.sent[max(0, len(d.sent)-sentKept):]
 	}
 }
 
@@ -227,7 +259,7 @@ func (m *mission) next(id string, j judgement) {
 	s.Iteration++
 	s.Prompt, s.Unseen = id, true
 	s.Idle, s.Failures = j.idle, j.failures
-	s.Used = s.Used.Plus(m.span.fold())
+	m.span.fold(s)
 	m.calls, m.tries, m.latest = map[string]string{}, 0, nil
 	if j.key != "" {
 		s.Keys = append(s.Keys, j.key)
@@ -248,7 +280,9 @@ func (d *Driver) extend(ctx context.Context, m *mission) {
 	d.mu.Unlock()
 	switch {
 	case !fresh:
-		d.learn(ctx, m)
+		d.mu.Lock()
+		d.errandLocked(func(ctx context.Context) { d.learn(ctx, m) })
+		d.mu.Unlock()
 		return
 	case d.tasks.Unsettled(m.session): // whose results keep the turn going
 		return

@@ -95,6 +95,7 @@ type Driver struct {
 	places   map[string]place     // open directories
 	closed   map[string]time.Time // when a directory was last closed
 	missions map[string]*mission  // by session: those that are not over, or not stored so
+	sent     []string             // our newest messages
 	asides   map[string]aside     // sessions whose next message is that of a command of ours
 	ready    []*mission           // want a goroutine
 	errands  []func(context.Context)
@@ -121,7 +122,7 @@ type mission struct {
 	state   State
 	version int64         // of the record
 	writing chan struct{} // holds a token: writes of one mission take turns
-	unsaved bool          // a write failed and is tried again
+	unsaved bool          // a write is due
 
 	driving bool          // a goroutine looks after it
 	hints   chan struct{} // look: something may have happened. One token
@@ -132,6 +133,7 @@ type mission struct {
 	stirred int
 	awaited time.Time // when a turn was last asked for, which may not have begun yet
 	heard   string    // the newest message of a person
+	hooked  []string  // the newest messages of which a hook told
 	paused  time.Time // when it was last paused
 	escaped bool      // its turn was aborted
 	// reloaded is until when aborts were OpenCode's own, which reads its
@@ -164,7 +166,7 @@ func New(o Options) *Driver {
 
 func newMission(s State, worktree string) *mission {
 	return &mission{
-		session: s.Session, directory: s.Directory, worktree: worktree, state: s, span: newSpending(),
+		session: s.Session, directory: s.Directory, worktree: worktree, state: s, span: newSpending(), paused: time.Now(),
 		writing: make(chan struct{}, 1), hints: make(chan struct{}, 1), quit: make(chan struct{}), calls: map[string]string{},
 	}
 }
@@ -185,8 +187,9 @@ func (d *Driver) Headless() {
 	d.headless = true
 }
 
-// adoptLimit bounds how many missions of one process are gone on with.
-const adoptLimit = 100
+// adoptLimit bounds how many missions of one process are gone on with, those that
+// are over included: the newest count.
+const adoptLimit = 200
 
 // WorkspaceOpened sets the settings of a directory and goes on with the missions
 // that an earlier sidecar of the same OpenCode process, or the directory's last
@@ -196,16 +199,35 @@ func (d *Driver) WorkspaceOpened(ctx context.Context, directory, worktree string
 	d.places[directory] = place{worktree, s}
 	owner := d.owner
 	d.mu.Unlock()
-	left, err := d.store.List(ctx, record.Query{Kind: Kind, Owner: owner, Worktree: worktree, Open: true, Limit: adoptLimit})
+	d.resumeUnsaved(directory)
+	left, err := d.store.List(ctx, record.Query{Kind: Kind, Owner: owner, Worktree: worktree, Limit: adoptLimit})
 	if err != nil {
 		d.log.Error().Err(err).Str("directory", directory).Msg("missions of an earlier sidecar not readable")
 		return
 	}
 	for _, r := range left {
-		if s, err := decode(r.Body); err != nil {
+		s, err := decode(r.Body)
+		switch {
+		case err != nil:
 			d.log.Error().Err(err).Str("session", r.Key).Msg("mission not taken over")
-		} else if s.Directory == directory {
+		case s.Directory != directory:
+		case r.Open:
 			d.adopt(r, s)
+		case s.Held:
+			d.tasks.Hold(s.Session, directory)
+		}
+	}
+}
+
+// resumeUnsaved goes on with missions that the directory's last close could not
+// let go of, because they are not stored as they stand.
+func (d *Driver) resumeUnsaved(directory string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, m := range d.missions {
+		if m.directory == directory {
+			m.reloaded = time.Now()
+			d.nudgeLocked(m)
 		}
 	}
 }
@@ -222,6 +244,7 @@ func (d *Driver) adopt(r record.Record, s State) *mission {
 	}
 	m = newMission(s, at.worktree)
 	m.version = r.Version
+	m.span.floor, m.span.began = s.Counted, s.Counted
 	if _, reload := d.closed[s.Directory]; reload {
 		m.reloaded = time.Now()
 	}
@@ -240,7 +263,11 @@ func (d *Driver) WorkspaceClosed(directory string) {
 	delete(d.places, directory)
 	d.closed[directory] = time.Now()
 	for _, m := range d.missions {
-		if m.directory == directory {
+		switch {
+		case m.directory != directory:
+		case m.unsaved: // the store knows less than we do
+			poke(m.hints)
+		default:
 			d.dropLocked(m)
 		}
 	}
@@ -313,7 +340,8 @@ func (d *Driver) nudgeLocked(m *mission) {
 
 // activeLocked reports whether a mission is ours to go on with.
 func (d *Driver) activeLocked(m *mission) bool {
-	return m.state.Phase == Active && d.missions[m.session] == m && !d.stopped
+	_, open := d.places[m.directory]
+	return m.state.Phase == Active && d.missions[m.session] == m && open && !d.stopped
 }
 
 // errandLocked has Run do something in a goroutine of its own.

@@ -147,6 +147,7 @@ func (r *rig) say(text string) {
 	id := fmt.Sprintf("msg_person_%d", r.spoken)
 	speaker := cmp.Or(r.speaker, "Commander")
 	r.driver.UserSpoke(context.Background(), r.dir, r.session, id)
+	r.driver.Event(r.dir, host.Event{Type: host.EventMessage, Session: r.session, MessageID: id, Role: host.User, Created: time.Now()})
 	if err := r.host.Prompt(context.Background(), r.dir, host.Prompt{Session: r.session, MessageID: id, Text: text, Agent: speaker, Model: host.Model{Provider: "p", ID: "m"}}); err != nil {
 		r.Fatal(err)
 	}

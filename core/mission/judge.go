@@ -59,6 +59,9 @@ func (d *Driver) see(ctx context.Context, m *mission) *outlook {
 	return o
 }
 
+// stoppedTurn is the reason of a pause after Esc.
+const stoppedTurn = "you stopped its turn"
+
 // judge reads what the session's last turn came to and decides.
 func (d *Driver) judge(ctx context.Context, m *mission) judgement {
 	all, since, err := d.read(ctx, m)
@@ -85,7 +88,7 @@ func (d *Driver) judge(ctx context.Context, m *mission) judgement {
 	begun := last.Role == host.Assistant && !last.Created.Before(awaited.Truncate(time.Millisecond))
 	switch {
 	case escaped || !aborted.IsZero() && aborted.After(reloaded):
-		return judgement{verdict: pause, reason: "you stopped its turn"}
+		return judgement{verdict: pause, reason: stoppedTurn}
 	case !begun && time.Since(last.Created) < turnLimit, !begun && time.Since(awaited) < turnLimit:
 		return judgement{verdict: later} // the turn that was asked for has not begun
 	case tries >= triesLimit:
@@ -164,7 +167,9 @@ func (d *Driver) decide(m *mission, o *outlook, messages []host.Message) judgeme
 		m.doubt = time.Now()
 	}
 	switch {
-	case !m.doubt.IsZero() && time.Since(m.doubt) < doubtFor && !d.headless:
+	case !m.doubt.IsZero() && time.Since(m.doubt) < doubtFor && d.headless:
+		return j // there is no later: it goes on, and the next turn sees
+	case !m.doubt.IsZero() && time.Since(m.doubt) < doubtFor:
 		return end(later, "")
 	case o.err != nil:
 		return end(pause, "%v", o.err)
@@ -181,6 +186,10 @@ func (d *Driver) decide(m *mission, o *outlook, messages []host.Message) judgeme
 	}
 	if m.state.Iteration >= at.Iterations && !m.state.Unseen {
 		return end(stop, "it has gone on %s, the most that missionIterations allows, and %s", times(m.state.Iteration), o.gate)
+	}
+	if m.state.Unseen { // what was before a continuation that did not get through has been judged
+		j.idle, j.failures = m.state.Idle, m.state.Failures
+		return j
 	}
 	if n := len(messages); n > 0 && messages[n-1].Error != nil && !messages[n-1].Error.Aborted() {
 		j.failures, j.idle, j.failure = m.state.Failures+1, m.state.Idle, messages[n-1].Error.Error()

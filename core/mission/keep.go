@@ -41,31 +41,41 @@ func (d *Driver) keep(ctx context.Context, m *mission) error {
 		return nil
 	}
 	d.log.Error().Err(err).Str("session", m.session).Msg("mission not stored")
-	if !m.unsaved && !errors.Is(err, errTaken) {
-		m.unsaved = true
-		d.errandLocked(func(ctx context.Context) { d.keepTrying(ctx, m) })
+	if !errors.Is(err, errTaken) {
+		d.keepSoonLocked(m)
 	}
 	return fmt.Errorf("the mission could not be stored: %w", err)
 }
 
-// keepTrying stores a mission once that can be done.
+// keepSoonLocked has a mission stored as soon as that can be done.
+func (d *Driver) keepSoonLocked(m *mission) {
+	if !m.unsaved {
+		m.unsaved = true
+		d.errandLocked(func(ctx context.Context) { d.keepTrying(ctx, m) })
+	}
+}
+
 func (d *Driver) keepTrying(ctx context.Context, m *mission) {
 	for {
+		d.mu.Lock()
+		m.unsaved = false // what changes from here on is another errand
+		d.mu.Unlock()
+		err := d.flush(ctx, m)
+		d.mu.Lock()
+		if err == nil || errors.Is(err, errTaken) {
+			if _, open := d.places[m.directory]; m.state.Phase.Over() || !open {
+				d.dropLocked(m)
+			}
+			d.mu.Unlock()
+			return
+		}
+		m.unsaved = true
+		d.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(storeAgain):
 		}
-		if err := d.flush(ctx, m); err != nil && !errors.Is(err, errTaken) {
-			continue
-		}
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		m.unsaved = false
-		if m.state.Phase.Over() {
-			d.dropLocked(m)
-		}
-		return
 	}
 }
 
@@ -104,6 +114,12 @@ func (d *Driver) flush(ctx context.Context, m *mission) error {
 			return err
 		}
 		// A write of ours that we were not told of, or somebody else's.
+		if stored.Key == "" { // it was deleted, by whoever erases what is old
+			d.mu.Lock()
+			m.version = 0
+			d.mu.Unlock()
+			continue
+		}
 		theirs, unread := decode(stored.Body)
 		if stored.Owner != owner || unread == nil && theirs.Halted != "" && theirs.Halted != owner {
 			d.mu.Lock()

@@ -14,6 +14,10 @@ import (
 func (d *Driver) Event(directory string, ev host.Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if ev.Type == host.EventSessionDeleted {
+		d.deletedLocked(ev.Session)
+		return
+	}
 	m := d.missions[ev.Session]
 	if m == nil {
 		return
@@ -29,13 +33,6 @@ func (d *Driver) Event(directory string, ev host.Event) {
 			m.stirred++
 		}
 		d.nudgeLocked(m)
-	case host.EventSessionDeleted:
-		d.dropLocked(m)
-		d.errandLocked(func(ctx context.Context) {
-			if err := d.store.Delete(ctx, Kind, m.session); err != nil {
-				d.log.Warn().Err(err).Str("session", m.session).Msg("mission of a deleted session not deleted")
-			}
-		})
 	case host.EventMessage:
 		d.messageLocked(m, ev)
 	case host.EventPart:
@@ -55,6 +52,19 @@ func (d *Driver) Event(directory string, ev host.Event) {
 	}
 }
 
+// deletedLocked forgets the mission of a session that is gone, also one that only
+// the store knows.
+func (d *Driver) deletedLocked(session string) {
+	if m := d.missions[session]; m != nil {
+		d.dropLocked(m)
+	}
+	d.errandLocked(func(ctx context.Context) {
+		if err := d.store.Delete(ctx, Kind, session); err != nil {
+			d.log.Warn().Err(err).Str("session", session).Msg("mission of a deleted session not deleted")
+		}
+	})
+}
+
 // messageLocked counts what an assistant's message has used. A person's message
 // that no hook told of has a paused mission go on all the same.
 func (d *Driver) messageLocked(m *mission, ev host.Event) {
@@ -62,7 +72,8 @@ func (d *Driver) messageLocked(m *mission, ev host.Event) {
 		m.span.note(ev.MessageID, ev.Created, ev.Usage)
 		return
 	}
-	missed := m.state.Phase == Paused && ev.Created.After(m.paused) && ev.MessageID != m.heard && ev.MessageID != m.state.Prompt
+	known := slices.Contains(m.hooked, ev.MessageID) || slices.Contains(d.sent, ev.MessageID)
+	missed := m.state.Phase == Paused && ev.Created.After(m.paused) && !known
 	if missed && time.Since(d.asides[m.session].at) > asideFor {
 		d.errandLocked(func(ctx context.Context) { d.UserSpoke(ctx, m.directory, m.session, ev.MessageID) })
 	}
@@ -118,18 +129,21 @@ const hookLimit = 800 * time.Millisecond
 // message that only carries our answer to a command, so that no person has spoken.
 func (d *Driver) UserSpoke(ctx context.Context, directory, session, messageID string) (spoke bool) {
 	if d.tasks.Ours(session, messageID) {
-		return true // the tasks know better
+		return false
 	}
 	d.mu.Lock()
+	m := d.missions[session]
+	if slices.Contains(d.sent, messageID) || m != nil && m.state.Prompt == messageID {
+		d.mu.Unlock()
+		return false
+	}
 	command := d.asides[session]
 	answers := time.Since(command.at) < asideFor
 	spoke = !answers || !command.silent
 	delete(d.asides, session)
-	m := d.missions[session]
-	ours := m != nil && m.state.Prompt == messageID
 	stopped := d.stopped
 	d.mu.Unlock()
-	if ours || stopped {
+	if stopped {
 		return spoke
 	}
 	if m == nil {
@@ -140,15 +154,20 @@ func (d *Driver) UserSpoke(ctx context.Context, directory, session, messageID st
 			d.log.Warn().Err(err).Str("session", session).Msg("mission not readable")
 		}
 		if m = s.m; m == nil {
+			if s.state.Held && !answers {
+				d.release(ctx, s)
+			}
 			return spoke
 		}
 	}
 	d.mu.Lock()
 	m.stirred++
-	m.escaped = false
 	m.awaited = time.Now()
+	m.hooked = append(m.hooked, messageID)
+	m.hooked = m.hooked[max(0, len(m.hooked)-hookedKept):]
 	resumes := false
 	if !answers {
+		m.escaped, m.state.Held = false, false
 		m.heard = messageID
 		resumes = m.state.Phase == Paused
 	}
@@ -162,6 +181,23 @@ func (d *Driver) UserSpoke(ctx context.Context, directory, session, messageID st
 		_ = d.keep(ctx, m) // which logs, and tries again
 	}
 	return spoke
+}
+
+// hookedKept is how many messages are known to have had their hook.
+const hookedKept = 16
+
+// release notes that the person who stopped a mission has spoken since.
+func (d *Driver) release(ctx context.Context, s standing) {
+	r := *s.stored
+	s.state.Held = false
+	body, err := s.state.encode()
+	if err == nil {
+		r.Body = body
+		_, err = d.store.Put(ctx, r)
+	}
+	if err != nil {
+		d.log.Warn().Err(err).Str("session", r.Key).Msg("that a person has spoken again is not stored")
+	}
 }
 
 // resume makes a paused mission active.

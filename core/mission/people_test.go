@@ -382,20 +382,20 @@ func TestSpending(t *testing.T) {
 		r.after(8 * time.Second)
 		r.stands(Active, "")
 
-		s := newSpending()
+		s, state := newSpending(), State{}
 		use := func(message string, tokens int64) { s.note(message, time.Now(), host.Usage{Input: tokens}) }
 		use("a", 60)
 		use("a", 100)
 		begun := time.Now()
-		total := s.fold()
+		s.fold(&state)
 		s.note("a", begun, host.Usage{Input: 130}) // the end of it came late
 		time.Sleep(time.Millisecond)
 		use("b", 100)
-		total = total.Plus(s.fold())
+		s.fold(&state)
 		s.note("a", begun, host.Usage{Input: 130})
 		s.note("b", time.Now().Add(-time.Millisecond), host.Usage{Input: 100})
-		if total = total.Plus(s.fold()); total.Input != 230 {
-			t.Errorf("counted %d tokens, want 230", total.Input)
+		if s.fold(&state); state.Used.Input != 230 {
+			t.Errorf("counted %d tokens, want 230", state.Used.Input)
 		}
 	})
 }

@@ -37,15 +37,15 @@ func (s *spending) sum() (all task.Usage) {
 	return all
 }
 
-// fold returns the sum and begins a new span.
-func (s *spending) fold() task.Usage {
+// fold moves the sum into a mission's state and begins a new span.
+func (s *spending) fold(into *State) {
 	all, next := s.sum(), newSpending()
 	next.floor, next.counted = s.began, map[string]task.Usage{}
 	for message, u := range s.used {
 		next.counted[message] = u.Plus(s.counted[message])
 	}
 	*s = next
-	return all
+	into.Used, into.Counted = into.Used.Plus(all), next.began
 }
 
 // exceeded says which part of the budget is used up, "" if none is.

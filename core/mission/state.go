@@ -52,12 +52,16 @@ type State struct {
 	// on with them.
 	Agent string     `json:"agent,omitempty"`
 	Model host.Model `json:"model,omitzero"`
+	// Held says that a person stopped it while tasks of the session ran: nothing is
+	// told of them before its next message.
+	Held bool `json:"held,omitempty"`
 	// Halted is the OpenCode process that has ended the mission of another one.
 	Halted string `json:"halted,omitempty"`
-	// Used is what the session itself has used up to Prompt; Before is what its
+	// Used is what the session itself had used at the time Counted; Before is what its
 	// tasks had used when the mission began.
-	Used   task.Usage `json:"used"`
-	Before task.Usage `json:"before"`
+	Used    task.Usage `json:"used"`
+	Counted time.Time  `json:"counted"`
+	Before  task.Usage `json:"before"`
 	// Todos is what the last merge of OpenCode's own todo list saw.
 	Todos   todo.Base `json:"todos,omitempty"`
 	Started time.Time `json:"started"`
