@@ -480,6 +480,7 @@ func TestABugPausesItsMission(t *testing.T) {
 		if text := r.command("status", ""); !strings.Contains(text, "paused (a bug") {
 			t.Errorf("/status says %q", text)
 		}
+		r.after(2 * time.Second)
 		r.answer = works
 		r.say("go on")
 		r.after(time.Minute)

@@ -62,7 +62,7 @@ func (t toolset) update(ctx context.Context, c tool.Call, a updateArgs) (tool.Re
 	}
 	tree, err := t.sync.tree(w.Worktree)
 	if err != nil {
-		return tool.Result{}, err
+		return tool.Result{}, &tool.Refusal{Err: err}
 	}
 	t.sync.Watch(w.Worktree)
 	job := job{tree: tree, args: a, change: change, edit: Edit{Actor: c.Agent, Kind: a.Action, Expect: Version(strings.ToLower(a.Version))}}

@@ -172,7 +172,9 @@ func (j job) write(ctx context.Context) (after *Document, made outcome, err erro
 }
 
 // explain makes of an error a sentence that lets the model go on.
-func (j job) explain(err error) error {
+func (j job) explain(err error) error { return &tool.Refusal{Err: j.sentence(err)} }
+
+func (j job) sentence(err error) error {
 	if _, none := errors.AsType[*MatchError](err); none {
 		return err
 	}
@@ -204,7 +206,7 @@ func (j job) standing() string {
 // refusal is what the model reads when it may not edit the file.
 func refusal(err error) error {
 	if host.NotAllowed(err) {
-		return fmt.Errorf("the user's rules do not allow editing %s, so nothing was written: %w", Path, err)
+		return &tool.Refusal{Err: fmt.Errorf("the user's rules do not allow editing %s, so nothing was written: %w", Path, err)}
 	}
 	return fmt.Errorf("whether %s may be edited could not be asked, so nothing was written: %w", Path, err)
 }

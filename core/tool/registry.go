@@ -108,3 +108,13 @@ func (e *ArgumentError) Error() string {
 	}
 	return cmp.Or(e.Tool, "tool") + ": " + subject + " " + e.Problem
 }
+
+// Refusal is the error of a tool that did not do what it was asked for, and says
+// to the model why and how to go on.
+type Refusal struct{ Err error }
+
+// Error is the sentence for the model.
+func (e *Refusal) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Refusal) Unwrap() error { return e.Err }

@@ -60,6 +60,9 @@ func MapError(err error) *rpc.Error {
 	if e, ok := errors.AsType[*tool.ArgumentError](err); ok {
 		return rpc.InvalidParams(e.Field, "%s", e.Error())
 	}
+	if e, ok := errors.AsType[*tool.Refusal](err); ok {
+		return rpc.Refused(wire.KindRefused, "%s", e.Error())
+	}
 	if e, ok := errors.AsType[*tool.UnknownToolError](err); ok {
 		return rpc.Refused(wire.KindUnknownTool, "%s", e.Error())
 	}
