@@ -10,6 +10,9 @@ import (
 // Adopt returns ErrUnsupported: only Linux lets a process adopt orphans.
 func (k *Keeper) Adopt() error { return ErrUnsupported }
 
+// Run waits for the end of ctx: there are no orphans to reap.
+func (k *Keeper) Run(ctx context.Context) { <-ctx.Done() }
+
 // ReapOrphans does nothing where nobody adopts.
 func (k *Keeper) ReapOrphans() error { return nil }
 

@@ -115,7 +115,8 @@ func (t *Tree) endLocked(ctx context.Context, grace time.Duration) (Ending, erro
 // process, so the program decides, not a package: from then on a child that is
 // in a session of its own may be reaped by the keeper as soon as it has exited,
 // unless Start has started it. Children that share this process' session are
-// left to whoever started them. ErrUnsupported on systems that cannot.
+// left to whoever started them. It comes before the first Start and before Run.
+// ErrUnsupported on systems that cannot.
 func (k *Keeper) Adopt() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return err

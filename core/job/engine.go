@@ -1,0 +1,409 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc"
+)
+
+// What an engine does when Options say nothing else.
+const (
+	DefaultLimit   = 5
+	DefaultTimeout = 5 * time.Minute
+	DefaultGrace   = 2 * time.Second
+	DefaultBuffer  = 1 << 20
+	DefaultKeep    = 50
+	DefaultMemory  = 16 << 20
+)
+
+const (
+	// IDPrefix begins every id.
+	IDPrefix = "job_"
+	// maxWaiting is how many commands may wait for a place.
+	maxWaiting = 1000
+	// stopGrace is what commands get to end by themselves when Run ends without a
+	// Stop before it.
+	stopGrace = 200 * time.Millisecond
+	// storeLimit bounds one call to the store that nobody waits for.
+	storeLimit = 5 * time.Second
+)
+
+// Owners tells whether the owner of a record is alive.
+type Owners interface {
+	Alive(owner string) (bool, error)
+}
+
+// Options are what an engine is made of. Zero values mean the defaults above.
+type Options struct {
+	// Keeper starts and ends the processes; whoever made it decides whether this
+	// process adopts orphans. Needed.
+	Keeper *proc.Keeper
+	// Store remembers what runs, for the next start; nil if nothing does.
+	Store Store
+	// Owners tells which OpenCode processes are alive; nil if only the identity of
+	// their sidecar does.
+	Owners Owners
+	// Limit is how many commands run at once; the others wait.
+	Limit int
+	// Timeout is how long a command may run that does not say.
+	Timeout time.Duration
+	// Grace is the time between asking a command's processes to end and killing
+	// them.
+	Grace time.Duration
+	// Buffer is how many bytes of each stream are kept in memory.
+	Buffer int
+	// Keep is how many ended commands are remembered, Memory how many bytes of
+	// their output all of them may take.
+	Keep   int
+	Memory int64
+	// Shell is the program, with its arguments, that gets the line as its last one;
+	// nil for what DefaultShell finds.
+	Shell []string
+	// Env is the environment of the commands, as "name=value"; nil for this
+	// process' own.
+	Env []string
+	// Spill says where and how long output is kept in files.
+	Spill Spill
+	// Ended, if set, is called once for each command that has ended, on a goroutine
+	// of the engine's; those of an earlier sidecar included. The command is recorded
+	// until it returns, so that a crash before makes the next start call it again.
+	// It must not call Stop.
+	Ended func(ctx context.Context, j Job)
+	Log   zerolog.Logger
+}
+
+// Engine runs background commands. It is safe for concurrent use. See New.
+type Engine struct {
+	o       Options
+	self    string // the Identity of this process
+	running sync.WaitGroup
+
+	// mu guards what follows and is taken before a run's, never after it. It is
+	// never held during a call to the store or while a process is started.
+	mu      sync.Mutex
+	owner   string
+	limit   int
+	begun   bool // Run has been called
+	stopped bool
+	active  int
+	queue   []*run
+	runs    map[string]*run
+	ended   []*run // the one that ended first is first
+}
+
+// New returns an engine that starts nothing until Run is called.
+func New(o Options) *Engine {
+	o.Limit = cmp.Or(max(o.Limit, 0), DefaultLimit)
+	o.Timeout = cmp.Or(max(o.Timeout, 0), DefaultTimeout)
+	o.Grace = cmp.Or(max(o.Grace, 0), DefaultGrace)
+	o.Buffer = cmp.Or(max(o.Buffer, 0), DefaultBuffer)
+	o.Keep = cmp.Or(max(o.Keep, 0), DefaultKeep)
+	o.Memory = cmp.Or(max(o.Memory, 0), DefaultMemory)
+	if o.Store == nil {
+		o.Store = forgetful{}
+	}
+	if len(o.Shell) == 0 {
+		o.Shell = DefaultShell(os.Getenv)
+	}
+	if o.Ended == nil {
+		o.Ended = func(context.Context, Job) {}
+	}
+	self, err := proc.Identity(os.Getpid())
+	if err != nil {
+		self = fmt.Sprintf("%d-", os.Getpid()) // dead to all others, as it cannot be recognised
+	}
+	return &Engine{o: o, self: self, limit: o.Limit, runs: map[string]*run{}}
+}
+
+// Serve tells which OpenCode process the commands belong to, before the first one.
+func (e *Engine) Serve(owner string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.owner = owner
+}
+
+// SetLimit changes how many commands run at once. Those that run go on; less than
+// one means the default.
+func (e *Engine) SetLimit(n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n < 1 {
+		n = DefaultLimit
+	}
+	e.limit = n
+	e.fillLocked()
+}
+
+// Run runs commands until ctx ends, and returns when every goroutine of the engine
+// has. Call Stop first, or what still runs gets only a short time to end.
+func (e *Engine) Run(ctx context.Context) {
+	e.mu.Lock()
+	e.begun = true
+	e.fillLocked()
+	e.mu.Unlock()
+	e.o.Keeper.Run(ctx)
+	<-ctx.Done()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*stopGrace)
+	defer cancel()
+	if err := e.Stop(last); err != nil {
+		e.o.Log.Error().Err(err).Msg("background commands not ended in time")
+	}
+	e.running.Wait()
+}
+
+// Start takes in a command and returns it as it is then: it runs, could not be
+// started (its state says so, that is no error here), or waits for a place. It is recorded first, so that a crash of this process leaves
+// nothing that the next start does not end. The errors are FieldError, ErrFull,
+// ErrStopping and those of the store.
+func (e *Engine) Start(ctx context.Context, s Spec) (Job, error) {
+	if err := s.check(); err != nil {
+		return Job{}, err
+	}
+	r := e.newRun(s)
+	e.mu.Lock()
+	if err := e.acceptLocked(r); err != nil {
+		e.mu.Unlock()
+		return Job{}, err
+	}
+	e.mu.Unlock()
+	err := r.record(ctx)
+	if err != nil {
+		err = fmt.Errorf("record the command: %w", err)
+	}
+	e.mu.Lock()
+	if err == nil && e.stopped {
+		err = ErrStopping
+	}
+	if err != nil {
+		delete(e.runs, r.id)
+		e.mu.Unlock()
+		r.erase(context.WithoutCancel(ctx)) // it may have been stored all the same
+		close(r.done)
+		close(r.told)
+		return Job{}, err
+	}
+	e.queue = append(e.queue, r)
+	e.fillLocked()
+	waits := slices.Contains(e.queue, r)
+	e.mu.Unlock()
+	if !waits {
+		select {
+		case <-r.begun:
+		case <-ctx.Done(): // it goes on all the same
+		}
+	}
+	return e.look(r), nil
+}
+
+// acceptLocked gives a run its id, unless it cannot be taken in.
+func (e *Engine) acceptLocked(r *run) error {
+	switch {
+	case e.stopped:
+		return ErrStopping
+	case len(e.queue) >= maxWaiting:
+		return fmt.Errorf("%w: %d", ErrFull, len(e.queue))
+	}
+	for r.id = newID(); e.runs[r.id] != nil; {
+		r.id = newID()
+	}
+	r.job.ID, r.owner = r.id, e.owner
+	e.runs[r.id] = r
+	return nil
+}
+
+func newID() string {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return IDPrefix + hex.EncodeToString(b[:])
+}
+
+// fillLocked starts waiting commands as long as there is a place.
+func (e *Engine) fillLocked() {
+	for e.begun && !e.stopped && e.active < e.limit && len(e.queue) > 0 {
+		r := e.queue[0]
+		e.queue = slices.Delete(e.queue, 0, 1)
+		e.active++
+		// What it waits for has deadlines of its own; nobody else's ctx ends it.
+		e.running.Go(func() { r.play(context.Background()) })
+	}
+}
+
+// retire takes a run for ended, and gives the place that it had to the next one.
+func (e *Engine) retire(r *run, hadPlace bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if hadPlace {
+		e.active--
+	}
+	e.retireLocked(r)
+	e.fillLocked()
+}
+
+// retireLocked puts a run among those that have ended. The output of those that
+// ended first goes first, then they themselves, unless processes of theirs live
+// on.
+func (e *Engine) retireLocked(r *run) {
+	e.ended = append(e.ended, r)
+	for i := 0; len(e.ended) > e.o.Keep && i < len(e.ended); {
+		if old := e.ended[i]; old.left() > 0 {
+			i++
+		} else {
+			delete(e.runs, old.id)
+			e.ended = slices.Delete(e.ended, i, i+1)
+		}
+	}
+	memory := int64(0)
+	for _, old := range slices.Backward(e.ended) {
+		if memory += old.kept(); memory > e.o.Memory {
+			memory -= old.forget()
+		}
+	}
+}
+
+// find returns a run by its id.
+func (e *Engine) find(id string) (*run, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r := e.runs[id]; r != nil {
+		return r, nil
+	}
+	return nil, &FieldError{Field: "taskId", Reason: fmt.Sprintf("there is no background command %q", id), Err: ErrUnknown}
+}
+
+// look returns a run as it is now, with its place in the queue.
+func (e *Engine) look(r *run) Job {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.lookLocked(r)
+}
+
+func (e *Engine) lookLocked(r *run) Job {
+	j := r.snapshot()
+	if j.State == Pending {
+		j.Position = slices.Index(e.queue, r) + 1
+	}
+	return j
+}
+
+// Get returns a command. The error is a FieldError that wraps ErrUnknown.
+func (e *Engine) Get(id string) (Job, error) {
+	r, err := e.find(id)
+	if err != nil {
+		return Job{}, err
+	}
+	return e.look(r), nil
+}
+
+// List returns the commands, the one that was launched last first.
+func (e *Engine) List() []Job {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := make([]Job, 0, len(e.runs))
+	for _, r := range e.runs {
+		out = append(out, e.lookLocked(r))
+	}
+	slices.SortFunc(out, func(a, b Job) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
+	})
+	return out
+}
+
+// Refuse makes every further Start fail with ErrStopping.
+func (e *Engine) Refuse() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stopped = true
+}
+
+// Stop refuses new commands and ends the open ones as Interrupted, daemons that
+// they have left included. It returns when nothing is left of them; when the
+// deadline of ctx is near they are killed without more grace. The error wraps
+// proc.ErrSurvivors, or is the cause of ctx.
+func (e *Engine) Stop(ctx context.Context) error {
+	e.Refuse()
+	err := e.EndAll(ctx, Interrupted, func(Job) bool { return true })
+	if _, orphans := e.o.Keeper.EndOrphans(ctx, 0); orphans != nil {
+		err = errors.Join(err, orphans)
+	}
+	return err
+}
+
+// EndAll ends the commands that which chooses, those that have ended but left
+// processes behind included, in the state Killed or Interrupted, and returns when
+// Ended has returned for them. See Stop.
+func (e *Engine) EndAll(ctx context.Context, as State, which func(Job) bool) error {
+	e.mu.Lock()
+	var chosen []*run
+	for _, r := range e.runs {
+		if which(e.lookLocked(r)) {
+			chosen = append(chosen, r)
+		}
+	}
+	e.mu.Unlock()
+	grace := e.o.Grace
+	if deadline, ok := ctx.Deadline(); ok {
+		grace = max(0, min(grace, time.Until(deadline)/2))
+	}
+	errs := make([]error, len(chosen))
+	var wg sync.WaitGroup
+	for i, r := range chosen {
+		wg.Go(func() {
+			if errs[i] = e.end(ctx, r, as, grace); errs[i] != nil {
+				return
+			}
+			select {
+			case <-r.told:
+			case <-ctx.Done():
+				errs[i] = context.Cause(ctx)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Kill ends a command that runs or waits, or what one that has ended left behind,
+// and returns it as it is then. Its state stays what it is if it has ended by
+// itself. The error is a FieldError that wraps ErrUnknown, wraps proc.ErrSurvivors,
+// or is the cause of ctx.
+func (e *Engine) Kill(ctx context.Context, id string) (Job, error) {
+	r, err := e.find(id)
+	if err != nil {
+		return Job{}, err
+	}
+	err = e.end(ctx, r, Killed, e.o.Grace)
+	return e.look(r), err
+}
+
+// end ends one run and waits for it.
+func (e *Engine) end(ctx context.Context, r *run, as State, grace time.Duration) error {
+	e.mu.Lock()
+	at := slices.Index(e.queue, r)
+	if at >= 0 {
+		e.queue = slices.Delete(e.queue, at, at+1)
+		e.running.Go(func() { // nobody else will
+			r.abandon(context.WithoutCancel(ctx), as)
+		})
+	}
+	e.mu.Unlock()
+	if at < 0 {
+		r.condemn(as, grace)
+	}
+	select {
+	case <-r.done:
+		return r.clear(ctx, grace)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

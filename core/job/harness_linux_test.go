@@ -1,0 +1,262 @@
+package job
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc"
+	"github.com/opencode-sidecar/opencode-sidecar/core/record"
+)
+
+const (
+	ownerVar = "JOB_TEST_OWNER" // an engine to be killed: it keeps its records here and runs a script
+	adoptVar = "JOB_TEST_ADOPT" // and adopts orphans
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(ownerVar); dir != "" {
+		os.Exit(ownEngine(dir))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// ownEngine is a process with an engine that runs what its input says until it is
+// killed.
+func ownEngine(dir string) int {
+	k := proc.NewKeeper()
+	if os.Getenv(adoptVar) != "" {
+		if err := k.Adopt(); err != nil {
+			return 1
+		}
+	}
+	e := New(Options{Keeper: k, Store: folder(dir), Shell: []string{"/bin/sh", "-c"}, Spill: Spill{Folder: filepath.Join(dir, "spill")}})
+	e.Serve("host")
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { e.Run(ctx) })
+	commands := json.NewDecoder(os.Stdin)
+	answers := json.NewEncoder(os.Stdout)
+	for {
+		var s Spec
+		if err := commands.Decode(&s); err != nil { // end of file: an ordered end
+			stop, stopped := context.WithTimeout(ctx, time.Second)
+			err := e.Stop(stop)
+			stopped()
+			cancel()
+			wg.Wait()
+			if err != nil {
+				return 2
+			}
+			return 0
+		}
+		j, err := e.Start(ctx, s)
+		if err != nil {
+			return 3
+		}
+		_ = answers.Encode(j)
+	}
+}
+
+// folder is a Store in files, one for each record.
+type folder string
+
+func (f folder) file(kind, key string) string { return filepath.Join(string(f), kind+"-"+key+".json") }
+
+func (f folder) Put(_ context.Context, r record.Record) (record.Record, error) {
+	if err := r.Check(); err != nil {
+		return r, err
+	}
+	r.Version++
+	b, err := json.Marshal(r)
+	if err != nil {
+		return r, err
+	}
+	tmp := f.file("tmp", r.Key)
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return r, err
+	}
+	return r, os.Rename(tmp, f.file(r.Kind, r.Key))
+}
+
+func (f folder) List(_ context.Context, q record.Query) (out []record.Record, err error) {
+	files, err := filepath.Glob(f.file(q.Kind, "*"))
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		var r record.Record
+		if err := json.Unmarshal(b, &r); err != nil {
+			return nil, err
+		}
+		if q.Matches(&r) {
+			out = append(out, r)
+		}
+	}
+	return out, err
+}
+
+func (f folder) Delete(_ context.Context, kind, key string) error {
+	if err := os.Remove(f.file(kind, key)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// rig is an engine that runs until the test ends.
+type rig struct {
+	*testing.T
+	*Engine
+	dir   string
+	ended chan Job
+}
+
+// with starts an engine.
+func with(t *testing.T, o Options) *rig {
+	t.Helper()
+	r := &rig{T: t, dir: t.TempDir(), ended: make(chan Job, 1000)}
+	if o.Keeper == nil {
+		o.Keeper = proc.NewKeeper()
+	}
+	if o.Store == nil {
+		o.Store = record.NewMemory()
+	}
+	if o.Shell == nil {
+		o.Shell = []string{"/bin/sh", "-c"}
+	}
+	if o.Grace == 0 {
+		o.Grace = 200 * time.Millisecond
+	}
+	if o.Ended == nil {
+		o.Ended = func(_ context.Context, j Job) { r.ended <- j }
+	}
+	o.Log = zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
+	r.Engine = New(o)
+	r.Serve("host")
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { r.Engine.Run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+	eventually(t, "it runs", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.begun })
+	return r
+}
+
+// start starts a command in the test's folder.
+func (r *rig) start(s Spec) Job {
+	r.Helper()
+	if s.Dir == "" {
+		s.Dir = r.dir
+	}
+	j, err := r.Start(r.Context(), s)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return j
+}
+
+// end waits for the end of a command.
+func (r *rig) end(j Job) Job {
+	r.Helper()
+	w := r.until(j, Until{})
+	if w.Reason != Ended {
+		r.Fatalf("%s: %s", j.Command, w.Reason)
+	}
+	return w.Job
+}
+
+func (r *rig) until(j Job, u Until) Waited {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
+	defer cancel()
+	w, err := r.Wait(ctx, j.ID, u)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return w
+}
+
+// read reads both streams from a cursor on.
+func (r *rig) read(j Job, q Query) (stdout, stderr string, next Cursor) {
+	r.Helper()
+	out, err := r.Read(j.ID, q)
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, p := range out.Parts {
+		if p.Stream == Stderr {
+			stderr = p.Text
+		} else {
+			stdout = p.Text
+		}
+	}
+	return stdout, stderr, out.Next
+}
+
+// run runs a command to its end and returns it with its output.
+func (r *rig) run(s Spec) (j Job, stdout, stderr string) {
+	r.Helper()
+	j = r.end(r.start(s))
+	stdout, stderr, _ = r.read(j, Query{})
+	return j, stdout, stderr
+}
+
+// nap returns a command that sleeps for minutes and that only this test runs, and
+// sees to it that none outlives the test.
+func nap(t *testing.T) string {
+	t.Helper()
+	name := fmt.Sprintf("sleep 300.%012d", rand.Int64N(1e12))
+	t.Cleanup(func() {
+		for _, pid := range naps(name) {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	})
+	return name
+}
+
+// naps finds the processes that run a nap.
+func naps(name string) (pids []int) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		line, _ := os.ReadFile(f)
+		if string(bytes.ReplaceAll(bytes.TrimRight(line, "\x00"), []byte{0}, []byte{' '})) == name {
+			pid, _ := strconv.Atoi(strings.Split(f, "/")[2])
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	again := time.NewTicker(2 * time.Millisecond)
+	defer again.Stop()
+	late := time.After(20 * time.Second)
+	for !ok() {
+		select {
+		case <-again.C:
+		case <-late:
+			t.Fatalf("not in 20 s: %s", what)
+		}
+	}
+}

@@ -1,0 +1,357 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc"
+)
+
+// process is a command that has been started.
+type process struct {
+	tree  *proc.Tree
+	over  chan struct{} // closed when its shell has exited and its output is read
+	files []*os.File    // our ends of its streams
+	feeds sync.WaitGroup
+}
+
+// close closes our ends of its streams. It may be called again.
+func (p *process) close() {
+	for _, f := range p.files {
+		_ = f.Close()
+	}
+	p.feeds.Wait()
+}
+
+// plumbing is both ends of a command's streams.
+type plumbing struct {
+	child  [3]*os.File // its standard streams
+	input  *os.File    // our end of them; nil where there is none
+	output [len(streams)]*os.File
+}
+
+// spawn starts the command and those who read its output. It returns nil if
+// somebody had it ended before.
+func (r *run) spawn() (*process, error) {
+	r.mu.Lock()
+	condemned := r.verdict != ""
+	r.mu.Unlock()
+	if condemned {
+		return nil, nil
+	}
+	pipes, err := r.plumb()
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(pipes.child[:])
+	p := &process{over: make(chan struct{}), files: pipes.ours()}
+	cmd := shellCommand(r.engine.o.Shell, r.spec.Command)
+	cmd.Dir = r.spec.Dir
+	cmd.Env = r.environment()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = pipes.child[0], pipes.child[1], pipes.child[2]
+	if r.spec.PTY != nil {
+		onTerminal(cmd)
+	}
+	spilled, spill := r.engine.o.Spill.open(r.id, r.spec)
+	if p.tree, err = r.engine.o.Keeper.Start(cmd, r.cookie); err != nil {
+		p.close()
+		closeAll(spilled[:])
+		return nil, explained(err, cmd)
+	}
+	r.mu.Lock()
+	r.job.State, r.job.Started, r.job.Pid, r.job.Spill = Running, time.Now(), p.tree.Pid(), spill
+	r.tree = p.tree
+	if r.spec.Interactive || r.spec.PTY != nil {
+		r.input = pipes.input
+	}
+	r.mu.Unlock()
+	var pumps sync.WaitGroup
+	for i, f := range pipes.output {
+		if f != nil {
+			pumps.Go(func() { r.pump(i, f, spilled[i]) })
+		}
+	}
+	if pipes.input != nil && (r.spec.Input != "" || !r.spec.Interactive && r.spec.PTY == nil) {
+		p.feeds.Go(func() { r.feed(pipes.input) })
+	}
+	go func() { // ends with the shell, which whoever attends to it sees to
+		pumps.Wait()
+		<-p.tree.Exited()
+		close(p.over)
+	}()
+	return p, nil
+}
+
+// environment is that of the command.
+func (r *run) environment() []string {
+	base := r.engine.o.Env
+	if base == nil {
+		base = os.Environ()
+	}
+	env := environment(base, r.spec.Env)
+	if r.spec.PTY != nil && !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "TERM=") && v != "TERM=dumb" && v != "TERM=" }) {
+		env = append(env, "TERM=xterm-256color")
+	}
+	return append(env, "PWD="+r.spec.Dir)
+}
+
+// explained makes the text of a failed start one that says what to do about it.
+func explained(err error, cmd *exec.Cmd) error {
+	switch {
+	case errors.Is(err, syscall.E2BIG):
+		return wrong("env", "the command and its environment are too large for this system")
+	case errors.Is(err, os.ErrNotExist):
+		return cmp.Or(checkDir(cmd.Dir), err)
+	}
+	return err
+}
+
+// plumb makes the streams.
+func (r *run) plumb() (pl *plumbing, err error) {
+	pl = &plumbing{}
+	if r.spec.PTY != nil {
+		ours, theirs, err := openTerminal(sized(*r.spec.PTY))
+		if err != nil {
+			return nil, err
+		}
+		pl.child = [3]*os.File{theirs, theirs, theirs}
+		pl.input, pl.output[0] = ours, ours
+		return pl, nil
+	}
+	defer func() {
+		if err != nil {
+			closeAll(pl.child[:])
+			closeAll(pl.ours())
+		}
+	}()
+	if r.spec.Input == "" && !r.spec.Interactive {
+		pl.child[0], err = os.Open(os.DevNull)
+	} else {
+		pl.child[0], pl.input, err = os.Pipe()
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range streams {
+		if pl.output[i], pl.child[i+1], err = os.Pipe(); err != nil {
+			return nil, err
+		}
+	}
+	return pl, nil
+}
+
+// ours are our ends.
+func (pl *plumbing) ours() []*os.File {
+	all := append([]*os.File{pl.input}, pl.output[:]...)
+	return slices.DeleteFunc(all, func(f *os.File) bool { return f == nil })
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}
+
+// sized is a size of which no side is missing.
+func sized(s Size) Size {
+	return Size{cmp.Or(s.Rows, defaultSize.Rows), cmp.Or(s.Cols, defaultSize.Cols)}
+}
+
+// pump reads a stream to its end. A terminal ends with an error of its own.
+func (r *run) pump(stream int, from, spill *os.File) {
+	limit := r.engine.o.Spill.maxFile()
+	buf := make([]byte, chunk)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			r.take(stream, buf[:n])
+			if spill != nil && limit > 0 {
+				m, writeErr := spill.Write(buf[:min(int64(n), limit)])
+				if limit -= int64(m); writeErr != nil {
+					limit = 0
+				}
+			}
+		}
+		if err != nil {
+			if spill != nil {
+				_ = spill.Close()
+			}
+			return
+		}
+	}
+}
+
+// take keeps what a stream said and shows it to those who wait for it.
+func (r *run) take(stream int, p []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.out[stream].write(p)
+	for w := range r.waiters {
+		w.feed(streams[stream], p)
+		if w.done {
+			delete(r.waiters, w)
+		}
+	}
+}
+
+// feed gives the command its first input, and the end of it unless there may be
+// more.
+func (r *run) feed(to *os.File) {
+	r.writing <- struct{}{}
+	defer func() { <-r.writing }()
+	_, _ = io.WriteString(to, r.spec.Input) // what it does not read is its own affair
+	if !r.spec.Interactive && r.spec.PTY == nil {
+		_ = to.Close()
+	}
+}
+
+// Write writes to the input of a command that runs, all of data unless the error
+// says otherwise: it has been waited for as long as ctx lasts. It returns how much
+// was written.
+func (e *Engine) Write(ctx context.Context, id string, data []byte) (int, error) {
+	r, err := e.find(id)
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case r.writing <- struct{}{}:
+		defer func() { <-r.writing }()
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	case <-r.done:
+		return 0, ErrEnded
+	}
+	f, err := r.openInput()
+	if err != nil {
+		return 0, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = f.SetWriteDeadline(time.Unix(1, 0)) })
+	n, err := f.Write(data)
+	if !stop() {
+		_ = f.SetWriteDeadline(time.Time{})
+	}
+	switch {
+	case err == nil:
+		return n, nil
+	case ctx.Err() != nil:
+		return n, context.Cause(ctx)
+	case errors.Is(err, os.ErrClosed):
+		return n, ErrEnded
+	case errors.Is(err, syscall.EPIPE):
+		return n, ErrNoInput
+	}
+	return n, err
+}
+
+// CloseInput ends the input of a command: it reads the end of file. On a terminal
+// the character for that is typed, which works at the beginning of a line.
+func (e *Engine) CloseInput(ctx context.Context, id string) error {
+	r, err := e.find(id)
+	if err != nil {
+		return err
+	}
+	if r.spec.PTY != nil {
+		_, err := e.Write(ctx, id, []byte{0x04})
+		return err
+	}
+	f, err := r.openInput()
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.input = nil
+	r.mu.Unlock()
+	return f.Close()
+}
+
+// openInput returns the input of a command that runs.
+func (r *run) openInput() (*os.File, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.isOver:
+		return nil, ErrEnded
+	case r.job.State == Pending:
+		return nil, ErrNotRunning
+	case r.input == nil:
+		return nil, ErrNoInput
+	}
+	return r.input, nil
+}
+
+// Resize changes the size of a command's terminal.
+func (e *Engine) Resize(id string, s Size) error {
+	if s.Rows < 1 || s.Cols < 1 || s.Rows > maxSide || s.Cols > maxSide {
+		return wrong("pty", "rows and columns must be from 1 to %d, are %d and %d", maxSide, s.Rows, s.Cols)
+	}
+	r, err := e.find(id)
+	if err != nil {
+		return err
+	}
+	if r.spec.PTY == nil {
+		return wrong("pty", "the command has no terminal")
+	}
+	f, err := r.openInput()
+	if err != nil {
+		return err
+	}
+	return resize(f, s)
+}
+
+// errForeignCursor refuses a cursor that lies beyond the output.
+var errForeignCursor = wrong("cursor", "lies beyond the output; it is not of this command")
+
+// Read returns output. The errors are FieldErrors.
+func (e *Engine) Read(id string, q Query) (Output, error) {
+	filter, err := q.check()
+	if err != nil {
+		return Output{}, err
+	}
+	r, err := e.find(id)
+	if err != nil {
+		return Output{}, err
+	}
+	job := e.look(r) // before the output: what ends meanwhile is read to its end again
+	readings, err := r.readings(q)
+	if err != nil {
+		return Output{}, err
+	}
+	out := Output{Job: job, Next: q.After}
+	for _, reading := range readings {
+		part, next, more := reading.text(q, filter)
+		out.Next.set(reading.stream, next)
+		out.More = out.More || more
+		if part.Text != "" || part.Dropped > 0 {
+			out.Parts = append(out.Parts, part)
+		}
+	}
+	return out, nil
+}
+
+// readings copies what a query wants to see.
+func (r *run) readings(q Query) ([]reading, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []reading
+	for i, s := range streams {
+		at := q.After.of(s)
+		if at > r.out[i].total {
+			return nil, errForeignCursor
+		}
+		if q.Stream == "" || q.Stream == s {
+			out = append(out, reading{stream: s, from: at, total: r.out[i].total, live: !r.closed, pieces: r.out[i].since(at)})
+		}
+	}
+	return out, nil
+}
