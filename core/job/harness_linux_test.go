@@ -126,7 +126,10 @@ type rig struct {
 	*Engine
 	dir   string
 	ended chan Job
+	quit  func() // ends Run and waits for it
 }
+
+var recordsOfJobs = record.Query{Kind: Kind}
 
 // with starts an engine.
 func with(t *testing.T, o Options) *rig {
@@ -153,10 +156,11 @@ func with(t *testing.T, o Options) *rig {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { r.Engine.Run(ctx) })
-	t.Cleanup(func() {
+	r.quit = func() {
 		cancel()
 		wg.Wait()
-	})
+	}
+	t.Cleanup(r.quit)
 	eventually(t, "it runs", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.begun })
 	return r
 }

@@ -98,7 +98,7 @@ func (t *Tree) scan() ([]process, error) {
 }
 
 func (t *Tree) leftLocked() (int, error) {
-	alive, err := t.scan()
+	alive, err := hunt{scan: t.scan}.look()
 	return len(alive), err
 }
 
