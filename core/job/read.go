@@ -158,9 +158,10 @@ func (r *reading) text(q Query, filter *regexp.Regexp) (part Part, next int64, m
 			n := restRune(data)
 			data, lost = data[n:], lost+int64(n)
 		}
+		at = p.end()
 		if i+1 < len(r.pieces) {
 			n := partRune(data)
-			data = data[:len(data)-n]
+			data, at = data[:len(data)-n], at-int64(n)
 		}
 		if lost > 0 {
 			part.Dropped += lost
@@ -169,7 +170,6 @@ func (r *reading) text(q Query, filter *regexp.Regexp) (part Part, next int64, m
 				lines[len(lines)-2] = withEnd(lines[len(lines)-2])
 			}
 		}
-		at = p.from + int64(len(p.data))
 		lines = append(lines, chosen(data, q.Plain, filter)...)
 	}
 	if lost := next - at; lost > 0 { // all of it was forgotten
