@@ -240,7 +240,13 @@ func (e *Engine) fillLocked() {
 }
 
 // retire takes a run for ended, and gives the place that it had to the next one.
-func (e *Engine) retire(r *run, hadPlace bool) {
+func (e *Engine) retire(ctx context.Context, r *run, hadPlace bool) {
+	e.mu.Lock()
+	full := len(e.ended) >= e.o.Keep
+	e.mu.Unlock()
+	if full { // some may go whose daemons have ended
+		e.recount(ctx)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if hadPlace {
@@ -267,6 +273,18 @@ func (e *Engine) retireLocked(r *run) {
 	for _, old := range slices.Backward(e.ended) {
 		if memory += old.kept(); memory > e.o.Memory {
 			memory -= old.forget()
+		}
+	}
+}
+
+// recount looks which of the daemons that ended commands have left still live.
+func (e *Engine) recount(ctx context.Context) {
+	e.mu.Lock()
+	ended := slices.Clone(e.ended)
+	e.mu.Unlock()
+	for _, r := range ended {
+		if err := r.recount(ctx); err != nil {
+			e.o.Log.Warn().Err(err).Str("job", r.id).Msg("who is left of a background command is not known")
 		}
 	}
 }
@@ -305,8 +323,10 @@ func (e *Engine) Get(id string) (Job, error) {
 	return e.look(r), nil
 }
 
-// List returns the commands, the one that was launched last first.
+// List returns the commands, the one that was launched last first. Of those that
+// have ended it counts anew who is left.
 func (e *Engine) List() []Job {
+	e.recount(context.Background())
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	out := make([]Job, 0, len(e.runs))

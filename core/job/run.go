@@ -233,6 +233,7 @@ func (r *run) close(change func(*Job)) {
 		r.job.State = r.verdict
 	}
 	r.isOver, r.closed, r.input = true, true, nil
+	r.spec.Input, r.spec.Env = "", nil // may be large, and may be secret
 	r.job.Ended = time.Now()
 	for i := range r.out {
 		r.out[i].settle()
@@ -251,7 +252,7 @@ func (r *run) finish(ctx context.Context, hadPlace bool) {
 		r.engine.o.Log.Warn().Err(err).Str("job", r.id).Msg("the end of a background command is not recorded")
 	}
 	close(r.done)
-	r.engine.retire(r, hadPlace)
+	r.engine.retire(ctx, r, hadPlace)
 	r.engine.tell(ctx, j)
 	if j.Left == 0 {
 		r.erase(ctx)
@@ -277,9 +278,24 @@ func (r *run) clear(ctx context.Context, grace time.Duration) error {
 		return nil
 	}
 	_, err := tree.End(ctx, grace)
-	left, lookErr := tree.Left()
-	if err = errors.Join(err, lookErr); err != nil {
+	if err = errors.Join(err, r.recount(ctx)); err != nil {
 		return fmt.Errorf("background command %s: %w", r.id, err)
+	}
+	return nil
+}
+
+// recount looks who is left of an ended command that had left somebody behind,
+// and lets its record go with the last one.
+func (r *run) recount(ctx context.Context) error {
+	r.mu.Lock()
+	tree, left := r.tree, r.job.Left
+	r.mu.Unlock()
+	if tree == nil || left == 0 {
+		return nil
+	}
+	left, err := tree.Left()
+	if err != nil {
+		return err
 	}
 	r.mu.Lock()
 	r.job.Left = left
