@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -142,7 +141,7 @@ func (e *Engine) SetLimit(n int) {
 		n = DefaultLimit
 	}
 	e.limit = n
-	e.fillLocked()
+	e.fillLocked(context.Background())
 }
 
 // Run runs commands until ctx ends, and returns when every goroutine of the engine
@@ -150,7 +149,7 @@ func (e *Engine) SetLimit(n int) {
 func (e *Engine) Run(ctx context.Context) {
 	e.mu.Lock()
 	e.begun = true
-	e.fillLocked()
+	e.fillLocked(ctx)
 	e.mu.Unlock()
 	e.o.Keeper.Run(ctx)
 	<-ctx.Done()
@@ -194,7 +193,7 @@ func (e *Engine) Start(ctx context.Context, s Spec) (Job, error) {
 		return Job{}, err
 	}
 	e.queue = append(e.queue, r)
-	e.fillLocked()
+	e.fillLocked(ctx)
 	waits := slices.Contains(e.queue, r)
 	e.mu.Unlock()
 	if !waits {
@@ -229,13 +228,14 @@ func newID() string {
 }
 
 // fillLocked starts waiting commands as long as there is a place.
-func (e *Engine) fillLocked() {
+func (e *Engine) fillLocked(ctx context.Context) {
 	for e.begun && !e.stopped && e.active < e.limit && len(e.queue) > 0 {
 		r := e.queue[0]
 		e.queue = slices.Delete(e.queue, 0, 1)
 		e.active++
 		// What it waits for has deadlines of its own; nobody else's ctx ends it.
-		e.running.Go(func() { r.play(context.Background()) })
+		ctx := context.WithoutCancel(ctx)
+		e.running.Go(func() { r.play(ctx) })
 	}
 }
 
@@ -253,7 +253,7 @@ func (e *Engine) retire(ctx context.Context, r *run, hadPlace bool) {
 		e.active--
 	}
 	e.retireLocked(r)
-	e.fillLocked()
+	e.fillLocked(ctx)
 }
 
 // retireLocked puts a run among those that have ended. The output of those that
@@ -337,93 +337,4 @@ func (e *Engine) List() []Job {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
 	})
 	return out
-}
-
-// Refuse makes every further Start fail with ErrStopping.
-func (e *Engine) Refuse() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.stopped = true
-}
-
-// Stop refuses new commands and ends the open ones as Interrupted, daemons that
-// they have left included. It returns when nothing is left of them; when the
-// deadline of ctx is near they are killed without more grace. The error wraps
-// proc.ErrSurvivors, or is the cause of ctx.
-func (e *Engine) Stop(ctx context.Context) error {
-	e.Refuse()
-	err := e.EndAll(ctx, Interrupted, func(Job) bool { return true })
-	if _, orphans := e.o.Keeper.EndOrphans(ctx, 0); orphans != nil {
-		err = errors.Join(err, orphans)
-	}
-	return err
-}
-
-// EndAll ends the commands that which chooses, those that have ended but left
-// processes behind included, in the state Killed or Interrupted, and returns when
-// Ended has returned for them. See Stop.
-func (e *Engine) EndAll(ctx context.Context, as State, which func(Job) bool) error {
-	e.mu.Lock()
-	var chosen []*run
-	for _, r := range e.runs {
-		if which(e.lookLocked(r)) {
-			chosen = append(chosen, r)
-		}
-	}
-	e.mu.Unlock()
-	grace := e.o.Grace
-	if deadline, ok := ctx.Deadline(); ok {
-		grace = max(0, min(grace, time.Until(deadline)/2))
-	}
-	errs := make([]error, len(chosen))
-	var wg sync.WaitGroup
-	for i, r := range chosen {
-		wg.Go(func() {
-			if errs[i] = e.end(ctx, r, as, grace); errs[i] != nil {
-				return
-			}
-			select {
-			case <-r.told:
-			case <-ctx.Done():
-				errs[i] = context.Cause(ctx)
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-// Kill ends a command that runs or waits, or what one that has ended left behind,
-// and returns it as it is then. Its state stays what it is if it has ended by
-// itself. The error is a FieldError that wraps ErrUnknown, wraps proc.ErrSurvivors,
-// or is the cause of ctx.
-func (e *Engine) Kill(ctx context.Context, id string) (Job, error) {
-	r, err := e.find(id)
-	if err != nil {
-		return Job{}, err
-	}
-	err = e.end(ctx, r, Killed, e.o.Grace)
-	return e.look(r), err
-}
-
-// end ends one run and waits for it.
-func (e *Engine) end(ctx context.Context, r *run, as State, grace time.Duration) error {
-	e.mu.Lock()
-	at := slices.Index(e.queue, r)
-	if at >= 0 {
-		e.queue = slices.Delete(e.queue, at, at+1)
-		e.running.Go(func() { // nobody else will
-			r.abandon(context.WithoutCancel(ctx), as)
-		})
-	}
-	e.mu.Unlock()
-	if at < 0 {
-		r.condemn(as, grace)
-	}
-	select {
-	case <-r.done:
-		return r.clear(ctx, grace)
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -120,6 +120,53 @@ func (q *Query) check() (*regexp.Regexp, error) {
 	return compile("filter", q.Filter)
 }
 
+// errForeignCursor refuses a cursor that lies beyond the output.
+var errForeignCursor = wrong("cursor", "lies beyond the output; it is not of this command")
+
+// Read returns output. The errors are FieldErrors.
+func (e *Engine) Read(id string, q Query) (Output, error) {
+	filter, err := q.check()
+	if err != nil {
+		return Output{}, err
+	}
+	r, err := e.find(id)
+	if err != nil {
+		return Output{}, err
+	}
+	job := e.look(r) // before the output: what ends meanwhile is read to its end again
+	readings, err := r.readings(q)
+	if err != nil {
+		return Output{}, err
+	}
+	out := Output{Job: job, Next: q.After}
+	for _, reading := range readings {
+		part, next, more := reading.text(q, filter)
+		out.Next.set(reading.stream, next)
+		out.More = out.More || more
+		if part.Text != "" || part.Dropped > 0 {
+			out.Parts = append(out.Parts, part)
+		}
+	}
+	return out, nil
+}
+
+// readings copies what a query wants to see.
+func (r *run) readings(q Query) ([]reading, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []reading
+	for i, s := range streams {
+		at := q.After.of(s)
+		if at > r.out[i].total {
+			return nil, errForeignCursor
+		}
+		if q.Stream == "" || q.Stream == s {
+			out = append(out, reading{stream: s, from: at, total: r.out[i].total, live: !r.closed, pieces: r.out[i].since(at)})
+		}
+	}
+	return out, nil
+}
+
 // reading is one stream as it was when somebody read it.
 type reading struct {
 	stream Stream

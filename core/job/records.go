@@ -37,12 +37,14 @@ type saved struct {
 	Job     Job       `json:"job"`
 	Mark    proc.Mark `json:"mark"`
 	Sidecar string    `json:"sidecar"` // the Identity of the process that runs it
+	// Told says that Ended has returned: the record is only there for who is left.
+	Told bool `json:"told,omitempty"`
 }
 
 // record stores the run as it is.
 func (r *run) record(ctx context.Context) error {
 	r.mu.Lock()
-	s := saved{Job: r.job, Mark: proc.Mark{Cookie: r.cookie}, Sidecar: r.engine.self}
+	s := saved{Job: r.job, Mark: proc.Mark{Cookie: r.cookie}, Sidecar: r.engine.self, Told: r.heard}
 	if r.tree != nil {
 		s.Mark = r.tree.Mark()
 	}
@@ -80,7 +82,8 @@ func (r *run) erase(ctx context.Context) {
 
 // Recover ends what dead sidecars have left running. Commands of our own owner,
 // whose earlier sidecar has died, are listed again, with the output that was
-// spilled, as Interrupted if they had not ended, and Ended is called for them.
+// spilled, as Interrupted if they had not ended, and Ended is called for those for
+// which it has not returned yet. Serve comes before, no command of ours needs to.
 // Those of other owners are only ended, once their owner is dead. What cannot be
 // ended stays recorded and is tried again by the next call. It returns how many
 // commands it has dealt with.
@@ -165,7 +168,7 @@ func (e *Engine) revive(ctx context.Context, s saved, problem error) {
 		e.retireLocked(r)
 	}
 	e.mu.Unlock()
-	if !known {
+	if !known && !s.Told {
 		e.tell(ctx, r.snapshot())
 	}
 }

@@ -48,6 +48,7 @@ type run struct {
 	isOver  bool     // the job's state is final
 	tree    *proc.Tree
 	version int64 // of its record
+	heard   bool  // Ended has returned
 }
 
 func (e *Engine) newRun(s Spec) *run {
@@ -119,7 +120,7 @@ func (r *run) condemn(as State, grace time.Duration) {
 
 // play runs the command to its end.
 func (r *run) play(ctx context.Context) {
-	p, err := r.spawn()
+	p, err := r.spawn() //nolint:contextcheck // the tree is watched as long as it lives
 	if err != nil {
 		r.close(func(j *Job) { j.State, j.Problem = Error, "could not start: "+err.Error() })
 		close(r.begun)
@@ -256,6 +257,17 @@ func (r *run) finish(ctx context.Context, hadPlace bool) {
 	r.engine.tell(ctx, j)
 	if j.Left == 0 {
 		r.erase(ctx)
+		return
+	}
+	r.mu.Lock()
+	r.heard = true
+	gone := r.job.Left == 0 // meanwhile, and its record with them
+	r.mu.Unlock()
+	if gone {
+		return
+	}
+	if err := r.record(ctx); err != nil {
+		r.engine.o.Log.Warn().Err(err).Str("job", r.id).Msg("who is left of a background command is not recorded")
 	}
 }
 

@@ -169,7 +169,7 @@ func survivesNothing(t *testing.T, script, adopt string) {
 	if wasDone {
 		eventually(t, "its end is recorded", func() bool {
 			b, _ := os.ReadFile(folder(dir).file(Kind, j.ID))
-			return strings.Contains(decoded(b), `"state":"done"`)
+			return strings.Contains(decoded(b), `"told":true`)
 		})
 	}
 	if err := dying.Process.Kill(); err != nil {
@@ -192,15 +192,20 @@ func survivesNothing(t *testing.T, script, adopt string) {
 	if len(naps(kept)) != 1 {
 		t.Error("a command of a living sidecar was ended")
 	}
-	told := <-r.ended
-	want := Interrupted
-	if wasDone {
-		want = Done
+	j, err = r.Get(j.ID)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if told.ID != j.ID || told.State != want || told.Label != "survivor" || told.Ended.IsZero() {
+	want := Interrupted
+	if wasDone { // and its end was told by the one that died
+		want = Done
+	} else if told := <-r.ended; told.ID != j.ID || told.State != want {
 		t.Errorf("told of %+v", told)
 	}
-	if out, _, _ := r.read(told, Query{}); out != "up\n" {
+	if j.State != want || j.Label != "survivor" || j.Ended.IsZero() || len(r.ended) > 0 {
+		t.Errorf("%+v; %d more were told", j, len(r.ended))
+	}
+	if out, _, _ := r.read(j, Query{}); out != "up\n" {
 		t.Errorf("its output is %q", out)
 	}
 	if n, err := r.Recover(t.Context()); n != 0 || err != nil {

@@ -46,8 +46,11 @@ func (h hunt) end(ctx context.Context, grace time.Duration) (Ending, error) {
 	first := true
 	for grace > 0 {
 		alive, err := h.look()
-		if err != nil || len(alive) == 0 {
-			return e, err
+		if err != nil {
+			return e, h.blind(err)
+		}
+		if len(alive) == 0 {
+			return e, nil
 		}
 		if first {
 			for _, p := range alive {
@@ -73,8 +76,11 @@ func (h hunt) kill(ctx context.Context, e Ending) (Ending, error) {
 	start := time.Now()
 	for {
 		alive, err := h.look()
-		if err != nil || len(alive) == 0 {
-			return e, err
+		if err != nil {
+			return e, h.blind(err)
+		}
+		if len(alive) == 0 {
+			return e, nil
 		}
 		since := time.Since(start)
 		if since > killPatience || ctx.Err() != nil && since > lastTry {
@@ -94,6 +100,14 @@ func (h hunt) kill(ctx context.Context, e Ending) (Ending, error) {
 		}
 		await(context.WithoutCancel(ctx), alive, lookAgain)
 	}
+}
+
+// blind kills what can be killed without looking.
+func (h hunt) blind(err error) error {
+	if h.group > 0 {
+		_ = unix.Kill(-h.group, unix.SIGKILL)
+	}
+	return err
 }
 
 // look scans, and believes that nothing is left only when it has seen so twice:

@@ -2,14 +2,10 @@ package proc
 
 import (
 	"context"
-	"errors"
-	"maps"
 	"os/exec"
 	"slices"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // system is what Linux needs to find a tree again after its leader was reaped.
@@ -75,15 +71,16 @@ func (t *Tree) scan() ([]process, error) {
 	if err != nil {
 		return nil, err
 	}
-	members := v.members(t.roots(v))
+	r := t.roots(v)
+	members := v.members(r)
 	clear(t.system.lives)
 	clear(t.system.sessions)
 	var alive []process
 	for pid, p := range members {
 		t.system.lives[p.life] = true
-		// A session belongs to the tree if its leader does, and its number stays
-		// taken as long as anybody is in it.
-		if leader, ok := members[p.session]; p.session == t.pid && !t.reaped || ok && leader.session == p.session {
+		// A session belongs to the tree if its leader does or did, and its number
+		// stays taken as long as anybody is in it.
+		if leader, ok := members[p.session]; r.sessions[p.session] || ok && leader.session == p.session {
 			t.system.sessions[p.session] = append(t.system.sessions[p.session], p.life)
 		}
 		switch {
@@ -108,132 +105,4 @@ func (t *Tree) endLocked(ctx context.Context, grace time.Duration) (Ending, erro
 		h.group = t.pid
 	}
 	return h.end(ctx, grace)
-}
-
-// Adopt makes this process adopt the orphans among its descendants, which else
-// go to the first process of the system; once is enough. It changes the whole
-// process, so the program decides, not a package: from then on a child that is
-// in a session of its own may be reaped by the keeper as soon as it has exited,
-// unless Start has started it. Children that share this process' session are
-// left to whoever started them. It comes before the first Start and before Run.
-// ErrUnsupported on systems that cannot.
-func (k *Keeper) Adopt() error {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.adopts = true
-	return nil
-}
-
-func (k *Keeper) adopting() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.adopts
-}
-
-// orphan reports whether p is a child that nobody waits for: adopted, so in a
-// session that is not ours, and no leader.
-func (k *Keeper) orphan(p, own process) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.adopts && p.parent == own.pid && p.session != own.session && k.leaders[p.pid] == nil
-}
-
-// reap takes note of the death of an adopted child.
-func (k *Keeper) reap(p, own process) {
-	k.births.Lock()
-	defer k.births.Unlock()
-	if k.orphan(p, own) {
-		_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
-	}
-}
-
-// ReapOrphans takes note of the deaths of adopted children, which else stay
-// zombies until this process ends. It is cheap enough for every SIGCHLD that is
-// not of a rapid series.
-func (k *Keeper) ReapOrphans() error {
-	if !k.adopting() {
-		return nil
-	}
-	v, err := look()
-	if err != nil {
-		return err
-	}
-	for _, p := range v.byPid {
-		if p.dead() && k.orphan(p, v.own) {
-			k.reap(p, v.own)
-		}
-	}
-	return nil
-}
-
-// EndOrphans ends the adopted children, and what descends from them, that belong
-// to no tree that runs: daemons of trees that have ended, among them those that
-// threw their cookie away. Without Adopt there are none.
-func (k *Keeper) EndOrphans(ctx context.Context, grace time.Duration) (Ending, error) {
-	if !k.adopting() {
-		return Ending{}, nil
-	}
-	h := hunt{scan: func() ([]process, error) {
-		v, err := look()
-		if err != nil {
-			return nil, err
-		}
-		r := roots{lives: map[life]bool{}}
-		for _, p := range v.byPid {
-			if !k.orphan(p, v.own) {
-				continue
-			}
-			if p.dead() {
-				k.reap(p, v.own)
-			}
-			r.lives[p.life] = true
-		}
-		return living(v.members(r)), nil
-	}}
-	return h.end(ctx, grace)
-}
-
-// Sweep ends what is left of trees whose keeper is gone; the caller knows that it
-// is. A process that carries one of the cookies, or is a recorded leader, or
-// belongs to such a one, is ended like Tree.End does; nothing else is touched.
-func (k *Keeper) Sweep(ctx context.Context, marks []Mark, grace time.Duration) (Ending, error) {
-	if len(marks) == 0 {
-		return Ending{}, nil
-	}
-	h := hunt{scan: func() ([]process, error) {
-		v, err := look()
-		if err != nil {
-			return nil, err
-		}
-		r := roots{cookies: map[string]bool{}, lives: map[life]bool{}, sessions: map[int]bool{}, led: map[int]bool{}}
-		for _, m := range marks {
-			if m.Cookie != "" {
-				r.cookies[m.Cookie] = true
-			}
-			if leader, ok := parse(m.Leader); ok {
-				r.led[leader.pid] = true
-				r.lives[leader] = true
-			}
-		}
-		return living(v.members(r)), nil
-	}}
-	e, err := h.end(ctx, grace)
-	if err != nil {
-		return e, errors.Join(errors.New("sweep process trees"), err)
-	}
-	return e, nil
-}
-
-// living returns those that are not dead, by pid.
-func living(members map[int]process) []process {
-	return slices.SortedFunc(func(yield func(process) bool) {
-		for p := range maps.Values(members) {
-			if !p.dead() && !yield(p) {
-				return
-			}
-		}
-	}, func(a, b process) int { return a.pid - b.pid })
 }
