@@ -3,6 +3,7 @@ package proc
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,7 +44,6 @@ func (h hunt) end(ctx context.Context, grace time.Duration) (Ending, error) {
 		}
 	}
 	over := time.Now().Add(grace)
-	first := true
 	for grace > 0 {
 		alive, err := h.look()
 		if err != nil {
@@ -52,12 +52,12 @@ func (h hunt) end(ctx context.Context, grace time.Duration) (Ending, error) {
 		if len(alive) == 0 {
 			return e, nil
 		}
-		if first {
+		// Once nobody is left who was asked, nobody is left to help.
+		if !slices.ContainsFunc(alive, func(p process) bool { return terminated[p.life] }) {
 			for _, p := range alive {
 				asked = max(asked, p.start)
 			}
 		}
-		first = false
 		for _, p := range alive {
 			term(p)
 		}
