@@ -62,7 +62,7 @@ func (h hunt) end(ctx context.Context, grace time.Duration) (Ending, error) {
 			term(p)
 		}
 		left := time.Until(over)
-		if left <= 0 || ctx.Err() != nil {
+		if left <= 0 || ctx.Err() != nil || len(terminated) == 0 {
 			break
 		}
 		await(ctx, alive, min(left, lookAgain))
@@ -84,22 +84,35 @@ func (h hunt) kill(ctx context.Context, e Ending) (Ending, error) {
 		}
 		since := time.Since(start)
 		if since > killPatience || ctx.Err() != nil && since > lastTry {
-			for _, p := range alive {
-				e.Left = append(e.Left, p.pid)
-			}
-			return e, e.err()
+			return e.left(alive)
 		}
 		if h.group > 0 { // at once, so that none is born meanwhile
 			_ = unix.Kill(-h.group, unix.SIGKILL)
 		}
+		denied := 0
 		for _, p := range alive {
-			if send(p, unix.SIGKILL) == nil && !killed[p.life] {
+			err := send(p, unix.SIGKILL)
+			if errors.Is(err, unix.EPERM) { // it runs as another user: sudo, say
+				denied++
+			}
+			if err == nil && !killed[p.life] {
 				killed[p.life] = true
 				e.Killed++
 			}
 		}
+		if denied == len(alive) {
+			return e.left(alive)
+		}
 		await(context.WithoutCancel(ctx), alive, lookAgain)
 	}
+}
+
+// left is an ending that could not end all.
+func (e Ending) left(alive []process) (Ending, error) {
+	for _, p := range alive {
+		e.Left = append(e.Left, p.pid)
+	}
+	return e, e.err()
 }
 
 // blind kills what can be killed without looking.
