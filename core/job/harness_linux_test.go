@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(ownerVar); dir != "" {
 		os.Exit(ownEngine(dir))
 	}
+	if os.Getenv(serverVar) != "" {
+		os.Exit(serve())
+	}
 	goleak.VerifyTestMain(m)
 }
 
