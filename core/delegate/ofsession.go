@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -42,7 +43,7 @@ func (e *Engine) OpenOf(session string) []Open {
 			open = append(open, Open{ID: r.id, Agent: r.agent, Description: r.description, Running: r.lease != nil || r.suspended, Since: r.made})
 		}
 	}
-	slices.SortFunc(open, func(a, b Open) int { return a.Since.Compare(b.Since) })
+	slices.SortFunc(open, func(a, b Open) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
 	return open
 }
 

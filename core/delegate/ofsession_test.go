@@ -13,7 +13,9 @@ func TestWhatOthersMayKnowOfASession(t *testing.T) {
 		if r.engine.Unsettled(r.main) || r.engine.OpenOf(r.main) != nil || r.engine.CancelOf(r.main, "no") != 0 {
 			t.Error("a session without tasks has some")
 		}
-		first, second := r.launch("one"), r.launch("two")
+		first := r.launch("one")
+		r.sleep(time.Second)
+		second := r.launch("two")
 		r.sleep(time.Second)
 		open := r.engine.OpenOf(r.main)
 		if len(open) != 2 || open[0].ID != first || !open[0].Running || open[1].ID != second || open[1].Running || !r.engine.Unsettled(r.main) {
