@@ -120,7 +120,7 @@ type other struct {
 }
 
 // another starts an engine with its records in a folder; it is killed when the
-// test ends.
+// test ends, and what it has left running is ended.
 func another(t *testing.T, dir, adopt string) *other {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -139,6 +139,9 @@ func another(t *testing.T, dir, adopt string) *other {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		if _, err := New(Options{Keeper: proc.NewKeeper(), Store: folder(dir)}).Recover(context.Background()); err != nil {
+			t.Error(err)
+		}
 	})
 	return &other{cmd, in, json.NewEncoder(in), json.NewDecoder(out)}
 }

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -56,6 +57,11 @@ func orphaned(t *testing.T, script, adopt string, grown func() bool) Mark {
 	if err := json.NewDecoder(out).Decode(&mark); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if _, err := NewKeeper().Sweep(context.Background(), []Mark{mark}, 0); err != nil {
+			t.Error(err)
+		}
+	})
 	eventually(t, "the tree has grown", grown)
 	return mark
 }
