@@ -74,3 +74,20 @@ func TestHold(t *testing.T) {
 		}
 	})
 }
+
+// A session that has not been told of everything is not settled.
+func TestNewsIsUnsettled(t *testing.T) {
+	play(t, 1, after(time.Minute), func(t *testing.T, r *rig) {
+		id := r.launch("one")
+		r.host.SetBusy(r.main, true)
+		r.sleep(2 * time.Minute)
+		if now := r.get(id); now.State != task.Completed || now.Told || !r.engine.Unsettled(r.main) {
+			t.Errorf("%s, told %t, unsettled %t", now.State, now.Told, r.engine.Unsettled(r.main))
+		}
+		r.host.SetBusy(r.main, false)
+		r.sleep(time.Minute)
+		if !r.get(id).Told || r.engine.Unsettled(r.main) {
+			t.Error("it is told, and still unsettled")
+		}
+	})
+}

@@ -183,6 +183,7 @@ func TestEscWhileTasksRun(t *testing.T) {
 		r.after(2 * time.Second)
 		r.host.Interrupt(r.session)
 		r.after(10 * time.Second)
+		r.stands(Paused, stoppedTurn)
 		r.answer = words
 		r.command("status", "")
 		r.after(10 * time.Second)
@@ -306,5 +307,28 @@ func TestAnOldMessageAfterAPlanAndACrash(t *testing.T) {
 		r.updated("msg_person_1", made)
 		r.after(20 * time.Second)
 		r.stands(Paused, "you asked for a plan")
+	})
+}
+
+// Who stopped a mission while tasks ran is not told of them after a crash either,
+// before they speak.
+func TestHeldNewsOutlivesACrash(t *testing.T) {
+	play(t, five, words, func(r *rig) {
+		r.tasks.set(func(t *tasks) { t.open = []delegate.Open{{ID: "task_1"}} })
+		r.command("task", "build it")
+		r.after(2 * time.Second)
+		r.command("stop", "")
+		r.after(10 * time.Second)
+		for _, want := range []int{1, 2, 2} { // by /stop, by the next sidecar, and not once the person has spoken
+			if r.tasks.held != want {
+				t.Errorf("held back %d times, want %d", r.tasks.held, want)
+			}
+			if want == 2 {
+				r.say("thanks")
+				r.after(10 * time.Second)
+			}
+			r.stop()
+			r.start("host-1")
+		}
 	})
 }

@@ -1,4 +1,4 @@
-// The demo shows the main job in one go: the real OpenCode, this checkout's
+// Command demo shows the main job in one go: the real OpenCode, this checkout's
 // plugin, and a main agent that has six background agents work for it at once.
 //
 // What it shows comes from OpenCode's side: its events, its sessions and what
