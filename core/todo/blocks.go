@@ -3,6 +3,9 @@ package todo
 import (
 	"bytes"
 	"iter"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/parser"
@@ -32,6 +35,74 @@ func newBlockParser() parser.Parser {
 		util.Prioritized(parser.NewHTMLBlockParser(), 900),
 		util.Prioritized(paragraph{parser.NewParagraphParser()}, 1000),
 	))
+}
+
+// partSize is about how much of a source is parsed at once, in bytes: the parser
+// keeps books on the lines of a list that grow with it.
+const partSize = 64 << 10
+
+// part is a stretch of a source that was parsed by itself.
+type part struct {
+	source []byte
+	root   ast.Node
+}
+
+func (p *part) parse() { p.root = newBlockParser().Parse(newReader(p.source)) }
+
+// parseBlocks parses a source, in parts of a size that begin with headings and
+// as many at a time as there are processors.
+func parseBlocks(source []byte, size int) []part {
+	var parts []part
+	for rest := source; len(rest) > 0 || parts == nil; {
+		cut := headingBehind(rest, size)
+		parts = append(parts, part{source: rest[:cut]})
+		rest = rest[cut:]
+	}
+	var (
+		next    atomic.Int64
+		parsers sync.WaitGroup
+	)
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < len(parts); i = int(next.Add(1)) - 1 {
+			parts[i].parse()
+		}
+	}
+	for range min(runtime.GOMAXPROCS(0), len(parts)) - 1 {
+		parsers.Go(func() {
+			defer func() { _ = recover() }() // what was not parsed is below, by our caller
+			work()
+		})
+	}
+	work()
+	parsers.Wait()
+	start := 0
+	for i, p := range parts {
+		if p.root == nil || i < len(parts)-1 && goesOn(p.root.LastChild()) {
+			rest := part{source: source[start:]}
+			rest.parse()
+			return append(parts[:i], rest)
+		}
+		start += len(p.source)
+	}
+	return parts
+}
+
+// goesOn reports whether the last block of a part may go on over a heading: until
+// their end is written, fenced code and HTML do. A heading at the beginning of
+// its line ends any other block with all that is in it.
+func goesOn(last ast.Node) bool {
+	return last != nil && (last.Kind() == ast.KindFencedCodeBlock || last.Kind() == ast.KindHTMLBlock)
+}
+
+// headingBehind is where the first line behind a position starts that begins with
+// a # and is a heading, or the end.
+func headingBehind(source []byte, at int) int {
+	for at = lineEnd(source, at); at < len(source); at = lineEnd(source, at) {
+		if title := bytes.TrimLeft(source[at:min(at+7, len(source))], "#"); len(title) > 0 && title[0] == ' ' && source[at] == '#' {
+			return at
+		}
+	}
+	return len(source)
 }
 
 // bounded opens no block below maxDepth.

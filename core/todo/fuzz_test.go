@@ -52,6 +52,37 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// Where a source is cut into parts makes no difference.
+func FuzzParts(f *testing.F) {
+	for n, s := range append(seeds(), "<!--\n# a\n- [ ] b\n-->\n# c\n- [ ] d\n", "- ```\n# a\n- [ ] b\n\n\n\t\n## c |k:v\n===\n1. [x] d\n", "~~~\n# a\n~~~\n# b\n> - [ ] c\n# d\r\n") {
+		f.Add([]byte(s), uint16(n))
+	}
+	f.Fuzz(func(t *testing.T, in []byte, size uint16) {
+		defer deadline().Stop()
+		want, err := parse(in, len(in)+1)
+		if err != nil {
+			return
+		}
+		got := must(parse(in, int(size)))
+		checkShape(t, got)
+		if diff := cmp.Diff(extents(want), extents(got)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// extents is the shape with where everything begins and ends.
+func extents(d *Document) []string {
+	lines := shape(d)
+	for _, i := range d.all {
+		lines = append(lines, fmt.Sprint("item ", i.mark, i.plain, i.limit))
+	}
+	for _, s := range d.Sections {
+		lines = append(lines, fmt.Sprint("section ", s.start, s.body, s.end))
+	}
+	return lines
+}
+
 // checkShape holds a document to what it promises of itself.
 func checkShape(t *testing.T, doc *Document) {
 	t.Helper()

@@ -37,7 +37,9 @@ func bytesText(n int64) string {
 
 // Parse reads a todo file. Any text is one, even without items and with bytes
 // that are not UTF-8; the error is a *TooLargeError or ErrBinary.
-func Parse(content []byte) (*Document, error) {
+func Parse(content []byte) (*Document, error) { return parse(content, partSize) }
+
+func parse(content []byte, size int) (*Document, error) {
 	if len(content) > MaxSize {
 		return nil, &TooLargeError{Size: int64(len(content)), Limit: MaxSize}
 	}
@@ -48,10 +50,10 @@ func Parse(content []byte) (*Document, error) {
 	doc := &Document{Version: Version(hex.EncodeToString(sum[:])), text: string(content)}
 	base := markSize(doc.text)
 	source := unixLines(content)[base:]
-	w := &walker{doc: doc, base: base, source: source, lines: lineCounter{source: source, line: 1}}
-	root := newBlockParser().Parse(newReader(source))
-	for n := root.FirstChild(); n != nil; n = n.NextSibling() {
-		w.block(n, nil, true)
+	w := &walker{doc: doc, line: 1}
+	for _, part := range parseBlocks(source, size) {
+		w.part(part, base)
+		base += len(part.source)
 	}
 	w.settle(len(content))
 	if n := len(doc.Sections); n > 0 {
@@ -97,16 +99,27 @@ func unixLines(content []byte) []byte {
 
 // walker makes items and sections of the parser's blocks.
 type walker struct {
-	doc    *Document
-	base   int    // where source starts in the document's text
-	source []byte // with \n alone at the ends of lines
-	lines  lineCounter
+	doc     *Document
+	base    int    // where source starts in the document's text
+	source  []byte // of the part, with \n alone at the ends of lines
+	line    int    // of counted; lines are asked for in the order of positions
+	counted int    // up to here lines of source are counted
 
 	section *Section
 	ended   []*Item // items whose blocks are over and that have no limit yet
 	slab    []Item  // to take items from
 
 	attributes Attributes // of many items, one behind the other
+}
+
+// part walks the blocks of a part that starts at a position of the document's
+// text.
+func (w *walker) part(p part, base int) {
+	w.lineAt(len(w.source))
+	w.base, w.source, w.counted = base, p.source, 0
+	for n := p.root.FirstChild(); n != nil; n = n.NextSibling() {
+		w.block(n, nil, true)
+	}
 }
 
 // block walks a block and what is in it. It is as deep in calls as blocks are
@@ -180,7 +193,7 @@ func (w *walker) item(n ast.Node, parent *Item) *Item {
 		return nil
 	}
 	item := w.newItem()
-	item.State, item.Mark, item.Line = state, rest[1], w.lines.at(box)
+	item.State, item.Mark, item.Line = state, rest[1], w.lineAt(box)
 	item.Parent, item.Section, item.doc = parent, w.section, w.doc
 	item.mark, item.index = w.base+box+1, len(w.doc.all)
 	w.read(item, first, box+3)
@@ -258,7 +271,7 @@ func (w *walker) heading(n *ast.Heading) {
 	}
 	title, attrs := attributes(strings.TrimSpace(written.String()), nil)
 	section := &Section{
-		Title: Normalize(title), Level: n.Level, Attributes: attrs, Line: w.lines.at(start),
+		Title: Normalize(title), Level: n.Level, Attributes: attrs, Line: w.lineAt(start),
 		index: len(w.doc.Sections), start: w.base + start, body: w.base + end,
 	}
 	section.ID, _ = identifier(section.Title)
@@ -269,19 +282,14 @@ func (w *walker) heading(n *ast.Heading) {
 	w.doc.Sections = append(w.doc.Sections, section)
 }
 
-// lineCounter tells lines of positions that are asked for in order.
-type lineCounter struct {
-	source   []byte
-	position int
-	line     int
-}
-
-func (c *lineCounter) at(position int) int {
-	if position > c.position {
-		c.line += bytes.Count(c.source[c.position:position], []byte{'\n'})
-		c.position = position
+// lineAt is the line of a position in the source, which is not before the last
+// one that was asked for.
+func (w *walker) lineAt(position int) int {
+	if position > w.counted {
+		w.line += bytes.Count(w.source[w.counted:position], []byte{'\n'})
+		w.counted = position
 	}
-	return c.line
+	return w.line
 }
 
 // lineStart is where the line of a position starts.
