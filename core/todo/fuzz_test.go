@@ -54,8 +54,8 @@ func FuzzParse(f *testing.F) {
 
 // Where a source is cut into parts makes no difference.
 func FuzzParts(f *testing.F) {
-	for n, s := range append(seeds(), "<!--\n# a\n- [ ] b\n-->\n# c\n- [ ] d\n", "- ```\n# a\n- [ ] b\n\n\n\t\n## c |k:v\n===\n1. [x] d\n", "~~~\n# a\n~~~\n# b\n> - [ ] c\n# d\r\n") {
-		f.Add([]byte(s), uint16(n))
+	for _, s := range append(seeds(), "<!--\n# a\n- [ ] b\n-->\n# c\n- [ ] d\n", "- ```\n# a\n- [ ] b\n\n\n\t\n## c |k:v\n===\n1. [x] d\n", "~~~\n# a\n~~~\n# b\n> - [ ] c\n# d\r\n") {
+		f.Add([]byte(s), uint16(0))
 	}
 	f.Fuzz(func(t *testing.T, in []byte, size uint16) {
 		defer deadline().Stop()
