@@ -1,5 +1,5 @@
 // Calls of the sidecar to OpenCode. Path, query and body have the shape of OpenCode's API and are passed on as they are.
-import type { HostRequests, MessageWithParts, SessionMessagesParams, ToolAskParams } from "./generated/wire.js";
+import type { HostRequests, MessageWithParts, SessionMessagesParams, SessionPromptParams, ToolAskParams } from "./generated/wire.js";
 import { RpcError, type Serve } from "./peer.js";
 import { AGENT, MESSAGE, pick, QUESTION, SESSION, type Shapes } from "./slim.js";
 
@@ -37,8 +37,8 @@ const TABLE: Record<Exclude<keyof HostRequests, "host/tool.ask">, (client: Clien
   "host/log": ({ app }, options) => app.log(options),
 };
 
-/** Serves `host/*` for the clients of the open workspaces and the asks of the running tool calls. */
-export function hostServer(client: (workspace: string) => Client | undefined, asks: ReadonlyMap<string, Ask>): Serve {
+/** Serves `host/*` for the clients of the open workspaces and the asks of the running tool calls; `sends` learns of each message before OpenCode does. */
+export function hostServer(client: (workspace: string) => Client | undefined, asks: ReadonlyMap<string, Ask>, sends: (messageID: string) => void = () => {}): Serve {
   return async (method, params, signal) => {
     const { workspace = "", callID = "", ...options } = params as { workspace?: string; callID?: string };
     const ask = asks.get(callID);
@@ -48,6 +48,7 @@ export function hostServer(client: (workspace: string) => Client | undefined, as
     const target = client(workspace);
     // A call for a disposed instance would make OpenCode create it again.
     if (!target) throw new RpcError(-32010, `the workspace ${workspace} is closed`, { kind: "not-found" });
+    if (method === "host/session.promptAsync") sends((params as SessionPromptParams).body.messageID);
     return settle(() => TABLE[method as keyof typeof TABLE](target, { ...options, signal }));
   };
 }

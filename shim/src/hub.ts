@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ToolContext } from "@opencode-ai/plugin";
 import { Child, hasTasks, locate, logFile } from "./child.js";
 import { EVENTS, MANIFEST_HASH } from "./generated/manifest.js";
-import { type EventParams, PROTOCOL, type Requests, type ToolCallResult, VERSION, type WorkspaceOpenParams } from "./generated/wire.js";
+import { type ChatMessageParams, type EventParams, PROTOCOL, type Requests, type ToolCallResult, VERSION, type WorkspaceOpenParams } from "./generated/wire.js";
 import { type Ask, type Client, hostServer, tell } from "./host.js";
 import { deadline, Late, RpcError, until } from "./peer.js";
 import { recorder } from "./record.js";
@@ -12,8 +12,8 @@ import { EVENT, pick } from "./slim.js";
 const [START_MS, OPEN_MS, HOOK_MS, CLOSE_MS, GUARD_MS] = [5_000, 10_000, 1_000, 300, 60_000];
 // The wait before a start, by the deaths in the GUARD_MS before it. Three are followed by a start; after a fourth there is none until the first is older.
 const BACKOFF_MS = [0, 0, 250, 1_000];
+const MAX_RECENT = 1_000;
 const MAX_EARLY = 10_000; // events kept while the sidecar starts
-const MAX_STATES = 1_000;
 
 /** One directory that OpenCode has given to the plugin. */
 export type Workspace = Readonly<{ id: string; client: Client; params: WorkspaceOpenParams }>;
@@ -28,7 +28,8 @@ export class Hub {
   private refused: Error | undefined; // why it is never started again
   private early: EventParams[] = [];
   private deaths: number[] = [];
-  private readonly states = new Set<string>(); // of parts of calls, that have crossed
+  private readonly states = new Recent(); // of parts of calls, that have crossed
+  private readonly sent = new Recent(); // ids of messages that the sidecar sends
   private restarts = 0;
   private last = 0;
   private used = false; // a sidecar has run
@@ -69,6 +70,11 @@ export class Hub {
     }
   }
 
+  /** Tells the sidecar that a message is about to be stored. Of one that it sends itself it knows: it need not wait for that to cross. */
+  async message(workspace: Workspace, params: Omit<ChatMessageParams, "workspace">): Promise<void> {
+    if (!this.sent.has(params.messageID ?? "")) await this.hook(workspace, "hook/chat.message", params);
+  }
+
   /** Calls a hook of a running sidecar, or of one that it wakes, within HOOK_MS in all. It never rejects: undefined says that there is no answer. */
   async hook<M extends keyof Requests & `hook/${string}`>(
     workspace: Workspace, method: M, params: Omit<Requests[M]["params"], "workspace">,
@@ -97,18 +103,10 @@ export class Hub {
     if ((!this.child && !this.starting) || !Object.hasOwn(EVENTS, type) || !this.workspaces.has(id)) return;
     const [parts, { part }] = [EVENTS[type]!, properties as { part?: { id: string; type: string; state?: { status: string } } }];
     if (parts.length && !parts.includes(part?.type ?? "")) return;
-    if (part?.state && this.known(`${part.id} ${part.state.status}`)) return; // a command's part is updated with all that it prints
+    if (part?.state && this.states.add(`${part.id} ${part.state.status}`)) return; // a command's part is updated with all that it prints
     const params = { workspace: id, type, properties: { ...properties, ...(pick(EVENT, properties) as object) } };
     if (this.child) this.child.full() || this.child.peer.notify("event", params);
     else if (this.early.push(params) > MAX_EARLY) this.early.shift();
-  }
-
-  /** Reports whether a part's state has crossed before, and remembers it. */
-  private known(state: string): boolean {
-    const known = this.states.has(state);
-    if (this.states.size >= MAX_STATES) this.states.clear();
-    this.states.add(state);
-    return known;
   }
 
   /** Whether a hook starts the sidecar: the first message of a person does, where tasks of an earlier OpenCode may have something to tell its session. */
@@ -133,7 +131,7 @@ export class Hub {
     if (wait === undefined) throw new Error(`opencode-sidecar: the sidecar died ${this.deaths.length} times within a minute and rests until that minute is over; ${log}`);
     if (wait) await sleep(wait);
     const binary = locate([...this.workspaces.values()].map(({ params }) => (params.options as { binary?: unknown })?.binary).find(Boolean));
-    const child: Child = new Child(binary, hostServer((id) => this.workspaces.get(id)?.client, this.asks), this.record, (clean) => this.ended(child, clean));
+    const child: Child = new Child(binary, hostServer((id) => this.workspaces.get(id)?.client, this.asks, (messageID) => this.sent.add(messageID)), this.record, (clean) => this.ended(child, clean));
     try {
       await child.hold(() => deadline(START_MS, (signal) => this.handshake(child, binary, signal)));
     } catch (cause) {
@@ -180,6 +178,23 @@ export class Hub {
     const restart = async () => void (this.used && this.workspaces.size && (await this.start()));
     (this.starting ?? Promise.reject()).then(() => {}, restart).catch(() => {});
     if (BACKOFF_MS[this.deaths.length] === undefined) sleep(GUARD_MS, undefined, { ref: false }).then(restart).catch(() => {}); // its tasks are not forgotten
+  }
+}
+
+/** Remembers what came last, at most MAX_RECENT things. */
+class Recent {
+  private readonly things = new Set<string>();
+
+  has(thing: string): boolean {
+    return this.things.has(thing);
+  }
+
+  /** Reports whether the thing was there already. */
+  add(thing: string): boolean {
+    const known = this.things.has(thing);
+    if (this.things.size >= MAX_RECENT) this.things.clear();
+    this.things.add(thing);
+    return known;
   }
 }
 

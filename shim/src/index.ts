@@ -38,7 +38,7 @@ function hooks(hub: Hub, workspace: Workspace): Hooks {
     }),
     event: safe(async ({ event }) => hub.event(workspace, event.type, event.properties)),
     "chat.message": safe(async ({ sessionID, messageID, agent }, { message }) => {
-      await hub.hook(workspace, "hook/chat.message", { sessionID, messageID: messageID ?? message.id, agent });
+      await hub.message(workspace, { sessionID, messageID: messageID ?? message.id, agent });
     }),
     "experimental.chat.messages.transform": safe(async (_, { messages }) => {
       const last = messages.findLast(({ info }) => info.role === "user")?.info;

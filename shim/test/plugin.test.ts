@@ -650,6 +650,16 @@ scenario("where tasks were kept the first message starts a sidecar, and waits un
   assert.equal(bed.spawns(), 1);
 });
 
+scenario("of a message that it sends itself the sidecar need not be told", "", async (bed) => {
+  const hooks = await bed.plugin();
+  const body = { messageID: "msg_ours", parts: [] };
+  await call(hooks, { do: "host", method: "host/session.promptAsync", params: { path: { id: "ses_1" }, body } });
+  assert.deepEqual(bed.seen.map(({ name }) => name), ["session.promptAsync"]);
+  await say(hooks, "msg_ours");
+  await say(hooks, "msg_theirs");
+  assert.deepEqual(bed.log().filter(({ method }) => method === "hook/chat.message").map(({ params }) => (params as { messageID: string }).messageID), ["msg_theirs"]);
+});
+
 scenario("where no tasks were kept a message starts nothing until there are some", "", async (bed) => {
   const hooks = await bed.plugin();
   await say(hooks);
