@@ -40,7 +40,7 @@ shim-test: build ## types and tests of the shim, on Node and on OpenCode's own r
 	cd shim && npm run --silent typecheck && npm run --silent test && npm run --silent test:bun
 
 e2e: build ## the real OpenCode with the real shim and binary
-	$(GO) test -count=1 -p 1 -timeout 15m ./cmd/sidecar/e2e/...
+	$(GO) test -count=1 -p 2 -timeout 15m ./cmd/sidecar/e2e/...
 
 bench: build ## print the performance table
 	$(GO) run ./cmd/sidecar/e2e/bench
