@@ -107,15 +107,18 @@ func (d *Driver) consider(ctx context.Context, m *mission) {
 // fled reports whether a person has stopped the session's turn: then it rests,
 // whatever its tasks do.
 func (d *Driver) fled(ctx context.Context, m *mission, stirred int) bool {
-	d.mu.Lock()
-	escaped := m.escaped
-	d.mu.Unlock()
-	if !escaped {
+	if !d.escaped(m) {
 		return false
 	}
 	statuses, err := d.host.Statuses(ctx, m.directory)
 	_, busy := statuses[m.session]
 	return err == nil && !busy && d.undisturbed(ctx, m, stirred, restFor)
+}
+
+func (d *Driver) escaped(m *mission) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return m.escaped
 }
 
 // resting reports whether nothing of a session runs or waits.

@@ -64,6 +64,9 @@ const stoppedTurn = "you stopped its turn"
 
 // judge reads what the session's last turn came to and decides.
 func (d *Driver) judge(ctx context.Context, m *mission) judgement {
+	if d.escaped(m) { // whatever it came to
+		return judgement{verdict: pause, reason: stoppedTurn}
+	}
 	all, since, err := d.read(ctx, m)
 	if host.NotFound(err) {
 		return judgement{verdict: stop, reason: "its session was deleted"}
@@ -82,12 +85,12 @@ func (d *Driver) judge(ctx context.Context, m *mission) judgement {
 		}
 	}
 	m.speaker(all)
-	awaited, tries, escaped, reloaded := m.awaited, m.tries, m.escaped, m.reloaded
+	awaited, tries, reloaded := m.awaited, m.tries, m.reloaded
 	d.mu.Unlock()
 	aborted := delegate.AbortedAt(since)
 	begun := last.Role == host.Assistant && !last.Created.Before(awaited.Truncate(time.Millisecond))
 	switch {
-	case escaped || !aborted.IsZero() && aborted.After(reloaded):
+	case d.escaped(m) || !aborted.IsZero() && aborted.After(reloaded):
 		return judgement{verdict: pause, reason: stoppedTurn}
 	case !begun && time.Since(last.Created) < turnLimit, !begun && time.Since(awaited) < turnLimit:
 		return judgement{verdict: later} // the turn that was asked for has not begun
