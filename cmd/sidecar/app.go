@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -16,9 +17,11 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
 	"github.com/opencode-sidecar/opencode-sidecar/core/crew"
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
+	"github.com/opencode-sidecar/opencode-sidecar/core/job"
 	"github.com/opencode-sidecar/opencode-sidecar/core/lifecycle"
 	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
 	"github.com/opencode-sidecar/opencode-sidecar/core/mission"
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/archive"
 	"github.com/opencode-sidecar/opencode-sidecar/core/todo"
 	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
@@ -34,6 +37,7 @@ import (
 //	shim ⇄ conn → router → handlers → tools ──┐
 //	         ↑             events, hooks ─────┼→ missions → todos
 //	         │                                ├→ tasks → limits, store
+//	         │                                ├→ jobs → keeper, store
 //	         └───────── client ←──────────────┘
 //
 // lifecycle ends it in order, workspaces says which directories are open.
@@ -48,6 +52,8 @@ type app struct {
 	tasks      *delegate.Engine
 	todos      *todo.Sync
 	missions   *mission.Driver
+	keeper     *proc.Keeper
+	jobs       *job.Engine
 	tools      *tool.Registry
 	host       *client.Client
 	conn       *rpc.Conn
@@ -57,6 +63,8 @@ type app struct {
 	exit chan struct{}
 	// retention gets, once, how long ended tasks are kept.
 	retention chan time.Duration
+	// owned gets, once, that it is known which OpenCode process this one serves.
+	owned chan struct{}
 
 	mu      sync.Mutex
 	first   *config.Options   // of the first workspace: it decides for the machine
@@ -73,7 +81,7 @@ type stopRequest struct {
 // newApp builds the graph. It starts nothing but the connection's bookkeeping.
 func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (string, bool)) (*app, error) {
 	options, warnings, _ := config.Load(nil, env)
-	a := &app{env: env, logs: newLogs(logTo, options), stop: make(chan stopRequest, 1), exit: make(chan struct{}), retention: make(chan time.Duration, 1), open: map[string]string{}}
+	a := &app{env: env, logs: newLogs(logTo, options), stop: make(chan stopRequest, 1), exit: make(chan struct{}), retention: make(chan time.Duration, 1), owned: make(chan struct{}, 1), open: map[string]string{}}
 	a.log = a.logs.logger()
 	for _, w := range warnings {
 		a.log.Warn().Str("option", w.Key).Msg(w.Message)
@@ -102,11 +110,16 @@ func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (stri
 		Owners: a.store.owners(), Archive: archive.New(time.Local), Calm: a.store.rest, Log: a.log,
 	})
 	state, _ := stateFolder(env)
+	a.keeper = proc.NewKeeper()
+	a.jobs = job.New(job.Options{
+		Keeper: a.keeper, Store: a.store.records(), Owners: a.store.owners(),
+		Spill: job.Spill{Folder: filepath.Join(state, "jobs")}, Ended: a.jobEnded, Log: a.log,
+	})
 	a.todos = todo.NewSync(todo.SyncOptions{State: state, Host: a.host, Log: a.log})
 	a.missions = mission.New(mission.Options{
 		Store: a.store.records(), Host: a.host, Tasks: a.tasks, Todos: a.todos, Lives: a.store.lives, Log: a.log,
 	})
-	if a.tools, err = newTools(a.tasks, a.todos, a.host, a.workspaces); err != nil {
+	if a.tools, err = newTools(a.tasks, a.todos, a.jobs, a.host, a.workspaces, env); err != nil {
 		return nil, err
 	}
 	handler.Register(router, handler.Deps{
@@ -116,16 +129,19 @@ func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (stri
 }
 
 // newTools lists the tools. The generator calls it without anything that runs.
-func newTools(tasks *delegate.Engine, todos *todo.Sync, ask todo.Asker, workspaces *workspace.Registry) (*tool.Registry, error) {
+func newTools(tasks *delegate.Engine, todos *todo.Sync, jobs *job.Engine, ask todo.Asker, workspaces *workspace.Registry, env func(string) (string, bool)) (*tool.Registry, error) {
+	home, _ := env("HOME")
 	return tool.NewRegistry(slices.Concat(
 		delegate.Tools(tasks, workspaces.Lookup),
 		todo.Tools(todos, workspaces.Lookup, ask),
+		job.Tools(jobs, workspaces.Lookup, ask, home),
 	)...)
 }
 
 // registerShutdown sets the order in which the process ends.
 func (a *app) registerShutdown() error {
 	a.lifecycle.Refuse(a.tasks.Refuse)
+	a.lifecycle.Refuse(a.jobs.Refuse)
 	a.lifecycle.Refuse(a.workspaces.Stop)
 	for _, phase := range []struct {
 		name     string
@@ -134,6 +150,7 @@ func (a *app) registerShutdown() error {
 	}{
 		{"missions", lifecycle.PriorityTodo, a.missions.Stop},
 		{"todo", lifecycle.PriorityTodo, a.todos.Stop},
+		{"jobs", lifecycle.PriorityJobs, a.jobs.Stop},
 		{"tasks", lifecycle.PriorityTasks, a.tasks.Stop},
 		{"limits", lifecycle.PriorityPlugins, func(ctx context.Context) error {
 			_, err := a.limits.Close(ctx)
@@ -162,6 +179,9 @@ func (a *app) workspaceGone(w workspace.Workspace) {
 	if err := a.tasks.WorkspaceGone(ctx, w.Directory); err != nil {
 		a.log.Warn().Err(err).Str("directory", w.Directory).Msg("tasks of a closed workspace")
 	}
+	if err := a.jobs.EndAll(ctx, job.Interrupted, func(j job.Job) bool { return j.Directory == w.Directory }); err != nil {
+		a.log.Warn().Err(err).Str("directory", w.Directory).Msg("background commands of a closed workspace")
+	}
 }
 
 func (a *app) panicked(owner string, value any, stack []byte) {
@@ -180,6 +200,11 @@ func (a *app) Initialized(h wire.HostInfo) {
 	owner := a.store.own(h.PID, h.Restarts > 0)
 	a.tasks.Serve(owner)
 	a.missions.Serve(owner)
+	a.jobs.Serve(owner)
+	select {
+	case a.owned <- struct{}{}:
+	default:
+	}
 	if h.Restarts > 0 {
 		a.tasks.Respawned()
 	}
@@ -279,6 +304,7 @@ func (a *app) machine(o config.Options, limits limiter, pressure func(percent in
 		Fixed: !o.AdaptiveConcurrency, Pressure: pressure(o.MemoryPressure),
 	})
 	a.retention <- o.ResultRetention
+	a.jobs.Configure(jobSettings(o))
 	for name, n := range o.AgentConcurrency {
 		_, err := limits.SetLimit(limit.ForAgent(name), n)
 		set("agentConcurrency", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
 	"github.com/opencode-sidecar/opencode-sidecar/core/crew"
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
+	"github.com/opencode-sidecar/opencode-sidecar/core/job"
 	"github.com/opencode-sidecar/opencode-sidecar/core/todo"
 	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
 	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
@@ -98,7 +99,7 @@ export const EVENTS: Readonly<Record<string, readonly string[]>> = %s;
 
 // declaredTools are the tools as they are declared: they cannot be called.
 func declaredTools() (*tool.Registry, error) {
-	return newTools(delegate.New(delegate.Options{}), todo.NewSync(todo.SyncOptions{}), nil, workspace.New(nil, nil))
+	return newTools(delegate.New(delegate.Options{}), todo.NewSync(todo.SyncOptions{}), job.New(job.Options{}), nil, workspace.New(nil, nil), os.LookupEnv)
 }
 
 // generated maps the generated files, by their path in the checkout, to what

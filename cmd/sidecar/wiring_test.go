@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
+	"github.com/opencode-sidecar/opencode-sidecar/core/job"
 	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
 )
 
@@ -42,7 +43,7 @@ func (l *limitsSeen) Configure(f limit.Flow) {
 // consumed is all that this process makes of options, as text.
 func consumed(t *testing.T, o config.Options) string {
 	t.Helper()
-	a := &app{logs: newLogs(io.Discard, config.Default()), retention: make(chan time.Duration, 1)}
+	a := &app{logs: newLogs(io.Discard, config.Default()), retention: make(chan time.Duration, 1), jobs: job.New(job.Options{})}
 	seen := &limitsSeen{}
 	pressure := func(percent int) func() bool {
 		return func() bool { seen.note("pressure", percent); return false }
@@ -56,7 +57,7 @@ func consumed(t *testing.T, o config.Options) string {
 		defer file.Close()
 	}
 	store, _ := storePath(o, environment(map[string]string{"HOME": "/home/me"}))
-	return fmt.Sprintf("%+v\n%+v\n%q\nlog %q level %d\nretention %s\nstore %s", taskSettings(o), missionSettings(o), seen.calls, log, a.logs.level.Load(), <-a.retention, store)
+	return fmt.Sprintf("%+v\n%+v\n%+v\n%q\nlog %q level %d\nretention %s\nstore %s", taskSettings(o), missionSettings(o), jobSettings(o), seen.calls, log, a.logs.level.Load(), <-a.retention, store)
 }
 
 // another returns a value that an option accepts and that is not its default.

@@ -60,6 +60,11 @@ type Options struct {
 	MissionIdleTurns        int                 `json:"missionIdleTurns" default:"3" min:"1" max:"100" doc:"After how many turns in a row of which nothing came a mission stops: no item changed, and no tool call was new."`
 	MissionTokens           int                 `json:"missionTokens" default:"0" min:"0" max:"1000000000" doc:"How many tokens a mission may use, its tasks included, before it stops; 0 for no limit."`
 	MissionCost             float64             `json:"missionCost" default:"0" min:"0" max:"100000" doc:"How many US dollars a mission may cost, its tasks included, before it stops; 0 for no limit."`
+	JobConcurrency          int                 `json:"jobConcurrency" default:"5" min:"1" max:"200" scope:"machine" doc:"How many background commands run at once; the others wait."`
+	JobTimeout              time.Duration       `json:"jobTimeout" default:"5m" min:"1s" max:"168h" scope:"machine" doc:"How long a background command may run that was started without a timeout."`
+	JobBuffer               int                 `json:"jobBuffer" default:"1048576" min:"4096" max:"67108864" scope:"machine" doc:"How many bytes of each stream of a background command are kept in memory, a quarter of them from its beginning."`
+	JobLogs                 bool                `json:"jobLogs" default:"true" scope:"machine" doc:"Keep all output of background commands in files under the state folder too, up to 64 MiB each and 512 MiB in all."`
+	JobLogAge               time.Duration       `json:"jobLogAge" default:"168h" min:"10m" max:"8760h" scope:"machine" doc:"How long these files are kept."`
 	SessionPool             bool                `json:"sessionPool" default:"false" doc:"Let a task go on in the session of a completed one of the same parent and agent, with all that was said in it."`
 	ResultRetention         time.Duration       `json:"resultRetention" default:"720h" min:"1h" max:"87600h" scope:"env" doc:"How long ended tasks and their results are kept; those that nobody was told of three times as long. It holds for the tasks of all projects on this machine."`
 	Archive                 bool                `json:"archive" default:"false" doc:"Append each ended task to .opencode/archive/tasks/tasks_YYYY-MM-DD.jsonl."`

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"sync"
@@ -43,6 +44,31 @@ type Owners interface {
 	Alive(owner string) (bool, error)
 }
 
+// NoTimeout is the timeout of a command that may run for ever.
+const NoTimeout = time.Duration(math.MaxInt64)
+
+// Settings are what a user may set while commands run, which go on with what they
+// were started with. Zero values mean the defaults above.
+type Settings struct {
+	// Limit is how many commands run at once; the others wait.
+	Limit int
+	// Timeout is how long a command may run that does not say.
+	Timeout time.Duration
+	// Buffer is how many bytes of each stream are kept in memory.
+	Buffer int
+	// Logs keeps the output of every command in files, LogAge is how old these get.
+	Logs   bool
+	LogAge time.Duration
+}
+
+func (s Settings) orDefault() Settings {
+	s.Limit = cmp.Or(max(s.Limit, 0), DefaultLimit)
+	s.Timeout = cmp.Or(max(s.Timeout, 0), DefaultTimeout)
+	s.Buffer = cmp.Or(max(s.Buffer, 0), DefaultBuffer)
+	s.LogAge = cmp.Or(max(s.LogAge, 0), DefaultSpillAge)
+	return s
+}
+
 // Options are what an engine is made of. Zero values mean the defaults above.
 type Options struct {
 	// Keeper starts and ends the processes; whoever made it decides whether this
@@ -53,15 +79,11 @@ type Options struct {
 	// Owners tells which OpenCode processes are alive; nil if only the identity of
 	// their sidecar does.
 	Owners Owners
-	// Limit is how many commands run at once; the others wait.
-	Limit int
-	// Timeout is how long a command may run that does not say.
-	Timeout time.Duration
+	// Settings are what Configure may change.
+	Settings
 	// Grace is the time between asking a command's processes to end and killing
 	// them.
 	Grace time.Duration
-	// Buffer is how many bytes of each stream are kept in memory.
-	Buffer int
 	// Keep is how many ended commands are remembered, Memory how many bytes of
 	// their output all of them may take.
 	Keep   int
@@ -72,7 +94,7 @@ type Options struct {
 	// Env is the environment of the commands, as "name=value"; nil for this
 	// process' own.
 	Env []string
-	// Spill says where and how long output is kept in files.
+	// Spill says where output is kept in files.
 	Spill Spill
 	// Ended, if set, is called once for each command that has ended, on a goroutine
 	// of the engine's; those of an earlier sidecar included. The command is recorded
@@ -90,23 +112,20 @@ type Engine struct {
 
 	// mu guards what follows and is taken before a run's, never after it. It is
 	// never held during a call to the store or while a process is started.
-	mu      sync.Mutex
-	owner   string
-	limit   int
-	begun   bool // Run has been called
-	stopped bool
-	active  int
-	queue   []*run
-	runs    map[string]*run
-	ended   []*run // the one that ended first is first
+	mu       sync.Mutex
+	owner    string
+	settings Settings
+	begun    bool // Run has been called
+	stopped  bool
+	active   int
+	queue    []*run
+	runs     map[string]*run
+	ended    []*run // the one that ended first is first
 }
 
 // New returns an engine that starts nothing until Run is called.
 func New(o Options) *Engine {
-	o.Limit = cmp.Or(max(o.Limit, 0), DefaultLimit)
-	o.Timeout = cmp.Or(max(o.Timeout, 0), DefaultTimeout)
 	o.Grace = cmp.Or(max(o.Grace, 0), DefaultGrace)
-	o.Buffer = cmp.Or(max(o.Buffer, 0), DefaultBuffer)
 	o.Keep = cmp.Or(max(o.Keep, 0), DefaultKeep)
 	o.Memory = cmp.Or(max(o.Memory, 0), DefaultMemory)
 	if o.Store == nil {
@@ -122,7 +141,7 @@ func New(o Options) *Engine {
 	if err != nil {
 		self = fmt.Sprintf("%d-", os.Getpid()) // dead to all others, as it cannot be recognised
 	}
-	return &Engine{o: o, self: self, limit: o.Limit, runs: map[string]*run{}}
+	return &Engine{o: o, self: self, settings: o.Settings.orDefault(), runs: map[string]*run{}}
 }
 
 // Serve tells which OpenCode process the commands belong to, before the first one.
@@ -132,15 +151,11 @@ func (e *Engine) Serve(owner string) {
 	e.owner = owner
 }
 
-// SetLimit changes how many commands run at once. Those that run go on; less than
-// one means the default.
-func (e *Engine) SetLimit(n int) {
+// Configure changes the settings.
+func (e *Engine) Configure(s Settings) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if n < 1 {
-		n = DefaultLimit
-	}
-	e.limit = n
+	e.settings = s.orDefault()
 	e.fillLocked(context.Background())
 }
 
@@ -229,7 +244,7 @@ func newID() string {
 
 // fillLocked starts waiting commands as long as there is a place.
 func (e *Engine) fillLocked(ctx context.Context) {
-	for e.begun && !e.stopped && e.active < e.limit && len(e.queue) > 0 {
+	for e.begun && !e.stopped && e.active < e.settings.Limit && len(e.queue) > 0 {
 		r := e.queue[0]
 		e.queue = slices.Delete(e.queue, 0, 1)
 		e.active++
@@ -296,7 +311,11 @@ func (e *Engine) find(id string) (*run, error) {
 	if r := e.runs[id]; r != nil {
 		return r, nil
 	}
-	return nil, &FieldError{Field: "taskId", Reason: fmt.Sprintf("there is no background command %q", id), Err: ErrUnknown}
+	return nil, unknown(id)
+}
+
+func unknown(id string) error {
+	return &FieldError{Field: "taskId", Reason: fmt.Sprintf("there is no background command %q", id), Err: ErrUnknown}
 }
 
 // look returns a run as it is now, with its place in the queue.

@@ -58,7 +58,7 @@ func TestACommandEndsAsItEnds(t *testing.T) {
 }
 
 func TestWhatEndsACommandNamesItsState(t *testing.T) {
-	r := with(t, Options{Limit: 2})
+	r := with(t, Options{Settings: Settings{Limit: 2}})
 	slow := r.start(Spec{Command: "trap '' TERM; echo ready; sleep 300 & wait; wait", Timeout: 100 * time.Millisecond})
 	asked := r.start(Spec{Command: "sleep 300"})
 	waiting := r.start(Spec{Command: "echo never > never"})
@@ -110,7 +110,7 @@ func TestWhatEndsACommandNamesItsState(t *testing.T) {
 }
 
 func TestCommandsWaitForAPlaceInOrder(t *testing.T) {
-	r := with(t, Options{Limit: 2})
+	r := with(t, Options{Settings: Settings{Limit: 2}})
 	var jobs []Job
 	for i := range 6 {
 		jobs = append(jobs, r.start(Spec{Command: fmt.Sprintf("echo %d >>order; read x", i), Interactive: true}))
@@ -133,7 +133,7 @@ func TestCommandsWaitForAPlaceInOrder(t *testing.T) {
 	if got := order(); strings.Count(got, "\n") != 3 {
 		t.Errorf("%q", got)
 	}
-	r.SetLimit(4)
+	r.Configure(Settings{Limit: 4})
 	eventually(t, "four run", func() bool { return strings.Count(order(), "\n") == 5 })
 	for _, j := range jobs[1:] {
 		eventually(t, "its turn", func() bool { j, _ := r.Get(j.ID); return j.State == Running })
@@ -229,7 +229,7 @@ func TestACommandThatCannotStartSaysWhy(t *testing.T) {
 	if j := r.end(r.start(Spec{Command: "true"})); j.State != Error || j.Exited || !strings.Contains(j.Problem, "could not start: ") || !strings.Contains(j.Problem, "/nonesuch/shell") {
 		t.Errorf("%+v", j)
 	}
-	r = with(t, Options{Limit: 1})
+	r = with(t, Options{Settings: Settings{Limit: 1}})
 	dir := filepath.Join(r.dir, "gone")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -423,7 +423,7 @@ func TestReadingOnlyWhatIsNew(t *testing.T) {
 }
 
 func TestEndedCommandsAreForgotten(t *testing.T) {
-	r := with(t, Options{Keep: 3, Memory: 3 << 10, Limit: 1})
+	r := with(t, Options{Keep: 3, Memory: 3 << 10, Settings: Settings{Limit: 1}})
 	var jobs []Job
 	for i := range 6 {
 		jobs = append(jobs, r.end(r.start(Spec{Command: fmt.Sprintf("head -c 2000 /dev/zero; exit %d", i)})))
@@ -445,7 +445,7 @@ func TestEndedCommandsAreForgotten(t *testing.T) {
 }
 
 func TestAPanickingEarIsSurvived(t *testing.T) {
-	r := with(t, Options{Limit: 1, Ended: func(context.Context, Job) { panic("ear") }})
+	r := with(t, Options{Settings: Settings{Limit: 1}, Ended: func(context.Context, Job) { panic("ear") }})
 	for range 3 {
 		if j := r.end(r.start(Spec{Command: "true"})); j.State != Done {
 			t.Errorf("%+v", j)

@@ -38,14 +38,15 @@ var streams = [...]Stream{Stdout, Stderr}
 // Job is a command as it was at one moment. Its JSON is what records hold: names
 // are only added.
 type Job struct {
-	ID       string `json:"id"`
-	Label    string `json:"label,omitempty"`
-	Command  string `json:"command"`
-	Dir      string `json:"dir"`
-	Worktree string `json:"worktree,omitempty"`
-	Session  string `json:"session,omitempty"` // whoever launched it
-	Notify   bool   `json:"notify,omitempty"`
-	PTY      bool   `json:"pty,omitempty"`
+	ID        string `json:"id"`
+	Label     string `json:"label,omitempty"`
+	Command   string `json:"command"`
+	Dir       string `json:"dir"`
+	Worktree  string `json:"worktree,omitempty"`
+	Directory string `json:"directory,omitempty"` // that OpenCode has open
+	Session   string `json:"session,omitempty"`   // whoever launched it
+	Notify    bool   `json:"notify,omitempty"`
+	PTY       bool   `json:"pty,omitempty"`
 
 	State    State         `json:"state"`
 	Position int           `json:"-"` // in the queue, from 1; 0 for one that is not in it

@@ -52,7 +52,7 @@ func TestTwoGigabytesCostLittle(t *testing.T) {
 
 func TestTwoHundredAtOnceLoseNoByte(t *testing.T) {
 	const commands = 200
-	r := with(t, Options{Limit: commands, Memory: 1 << 30, Keep: commands})
+	r := with(t, Options{Settings: Settings{Limit: commands}, Memory: 1 << 30, Keep: commands})
 	var wg sync.WaitGroup
 	for i := range commands {
 		j := r.start(Spec{Command: "x=$(head -c 150000 /dev/urandom | base64); printf %s \"$x\" | sha256sum >&2; printf %s \"$x\""})

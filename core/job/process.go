@@ -59,7 +59,7 @@ func (r *run) spawn() (*process, error) {
 	if r.spec.PTY != nil {
 		onTerminal(cmd)
 	}
-	spilled, spill := r.engine.o.Spill.open(r.id, r.spec)
+	spilled, spill := r.spill.open(r.id, r.spec)
 	if p.tree, err = r.engine.o.Keeper.Start(cmd, r.cookie); err != nil {
 		p.close()
 		closeAll(spilled[:])
@@ -168,7 +168,7 @@ func sized(s Size) Size {
 
 // pump reads a stream to its end. A terminal ends with an error of its own.
 func (r *run) pump(stream int, from, spill *os.File) {
-	limit := r.engine.o.Spill.maxFile()
+	limit := r.spill.maxFile()
 	buf := make([]byte, chunk)
 	for {
 		n, err := from.Read(buf)

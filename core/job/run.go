@@ -28,6 +28,7 @@ type run struct {
 	id     string
 	owner  string
 	spec   Spec
+	spill  Spill
 	cookie string
 	done   chan struct{} // closed when it has ended and is recorded so
 	told   chan struct{} // closed when Ended has returned
@@ -52,20 +53,24 @@ type run struct {
 }
 
 func (e *Engine) newRun(s Spec) *run {
+	e.mu.Lock()
+	settings := e.settings
+	e.mu.Unlock()
 	if s.Timeout == 0 {
-		s.Timeout = e.o.Timeout
+		s.Timeout = settings.Timeout
 	}
+	s.Spill = s.Spill || settings.Logs
 	r := &run{
-		engine: e, spec: s, cookie: proc.NewCookie(),
+		engine: e, spec: s, spill: e.o.Spill.keeping(settings.LogAge), cookie: proc.NewCookie(),
 		done: make(chan struct{}), told: make(chan struct{}), begun: make(chan struct{}), ending: make(chan struct{}), writing: make(chan struct{}, 1),
 		waiters: map[*waiter]struct{}{},
 		job: Job{
-			Label: s.Label, Command: s.Command, Dir: s.Dir, Worktree: s.Worktree, Session: s.Session,
+			Label: s.Label, Command: s.Command, Dir: s.Dir, Worktree: s.Worktree, Directory: s.Directory, Session: s.Session,
 			Notify: s.Notify, PTY: s.PTY != nil, State: Pending, Timeout: s.Timeout, Created: time.Now(),
 		},
 	}
 	for i := range r.out {
-		r.out[i] = newRing(e.o.Buffer)
+		r.out[i] = newRing(settings.Buffer)
 	}
 	return r
 }

@@ -39,8 +39,9 @@ type Spec struct {
 	Dir string
 	// Label is what people call it; may be empty.
 	Label string
-	// Worktree and Session say for whom it runs; they are only kept.
-	Worktree, Session string
+	// Worktree, Directory (that OpenCode has open) and Session say for whom it runs;
+	// they are only kept.
+	Worktree, Directory, Session string
 	// Notify is only kept: the launching session wants to know of the end.
 	Notify bool
 	// Env is added to the environment of the engine.
@@ -56,7 +57,8 @@ type Spec struct {
 	// PTY gives it a terminal of that size, which is interactive; the zero Size is
 	// one that is wide. nil is no terminal.
 	PTY *Size
-	// Spill keeps all of its output in files, too, if the engine has a folder.
+	// Spill keeps all of its output in files, too, if the engine has a folder for
+	// them; the settings may do so for all.
 	Spill bool
 }
 

@@ -33,8 +33,14 @@ type Spill struct {
 	File int64
 	// Total is how many bytes all of them may have before old ones are removed.
 	Total int64
-	// Age is how old they may get.
-	Age time.Duration
+
+	age time.Duration // how old they may get
+}
+
+// keeping returns s for files that may get that old.
+func (s Spill) keeping(age time.Duration) Spill {
+	s.age = age
+	return s
 }
 
 func (s Spill) maxFile() int64 { return cmp.Or(max(s.File, 0), DefaultSpillFile) }
@@ -87,7 +93,7 @@ func (s Spill) prune(now time.Time) {
 	}
 	slices.SortFunc(files, func(a, b file) int { return b.at.Compare(a.at) })
 	total, limit := int64(0), cmp.Or(max(s.Total, 0), DefaultSpillTotal)
-	age := max(cmp.Or(max(s.Age, 0), DefaultSpillAge), spillRest)
+	age := max(s.age, spillRest)
 	for _, f := range files {
 		old := now.Sub(f.at)
 		if total += f.size; old > age || total > limit && old > spillRest {

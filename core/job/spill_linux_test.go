@@ -10,7 +10,7 @@ import (
 
 func TestSpilledOutputIsWhole(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state", "jobs")
-	r := with(t, Options{Buffer: 1000, Spill: Spill{Folder: dir}})
+	r := with(t, Options{Settings: Settings{Buffer: 1000}, Spill: Spill{Folder: dir}})
 	j, out, _ := r.run(Spec{Command: "seq 1 10000; echo problem >&2", Spill: true})
 	whole, err := os.ReadFile(j.Spill + ".stdout.log")
 	if err != nil || j.Spill != filepath.Join(dir, j.ID) || int64(len(whole)) != j.Out.Total || !strings.HasSuffix(string(whole), "\n9999\n10000\n") {
@@ -81,11 +81,11 @@ func TestOldFilesAreRemoved(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	Spill{Folder: dir, Age: 24 * time.Hour, Total: 3000}.prune(now)
+	Spill{Folder: dir, Total: 3000}.keeping(24 * time.Hour).prune(now)
 	if got, want := names(), "job_a.stdout.log job_b.stderr.log job_dir.log job_mine.txt job_new.stdout.log mine.log"; got != want {
 		t.Errorf("left %s, want %s", got, want)
 	}
-	Spill{Folder: dir, Total: 10}.prune(now)
+	Spill{Folder: dir, Total: 10}.keeping(DefaultSpillAge).prune(now)
 	if got, want := names(), "job_dir.log job_mine.txt job_new.stdout.log mine.log"; got != want {
 		t.Errorf("left %s, want %s", got, want)
 	}

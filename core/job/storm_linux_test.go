@@ -14,7 +14,7 @@ func TestAStorm(t *testing.T) {
 	nap := nap(t)
 	var mu sync.Mutex
 	told := map[string][]State{}
-	r := with(t, Options{Limit: 8, Keep: 1000, Timeout: 300 * time.Millisecond, Ended: func(_ context.Context, j Job) {
+	r := with(t, Options{Settings: Settings{Limit: 8, Timeout: 300 * time.Millisecond}, Keep: 1000, Ended: func(_ context.Context, j Job) {
 		mu.Lock()
 		defer mu.Unlock()
 		told[j.ID] = append(told[j.ID], j.State)
@@ -54,7 +54,7 @@ func TestAStorm(t *testing.T) {
 					_, _ = r.Wait(short, j.ID, Until{})
 					_ = r.Resize(j.ID, Size{10, 10})
 				case 4:
-					r.SetLimit(4 + rnd.IntN(8))
+					r.Configure(Settings{Limit: 4 + rnd.IntN(8)})
 					r.List()
 				}
 				done()

@@ -83,7 +83,7 @@ func TestNothingOutlivesItsCommand(t *testing.T) {
 			if strings.Contains(name, "only") {
 				return // has ended long before
 			}
-			r := with(t, Options{Timeout: 400 * time.Millisecond})
+			r := with(t, Options{Settings: Settings{Timeout: 400 * time.Millisecond}})
 			j, nap := r.plant(script)
 			if j := r.end(j); j.State != Timeout {
 				t.Errorf("%+v", j)

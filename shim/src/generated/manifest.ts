@@ -23,7 +23,7 @@ export interface CommandDefinition {
   agent?: string;
 }
 
-export const MANIFEST_HASH = "1149ca2e5e162fd3";
+export const MANIFEST_HASH = "2cd70b5d083e639e";
 
 export const TOOLS: readonly ToolDefinition[] = [
   {
@@ -35,6 +35,62 @@ export const TOOLS: readonly ToolDefinition[] = [
         "taskId": {
           "type": "string",
           "description": "the id of the task, task_ and 8 hex digits"
+        }
+      },
+      "required": [
+        "taskId"
+      ],
+      "additionalProperties": false
+    }
+  },
+  {
+    "name": "check_background",
+    "description": "Returns the state of a background command and its output: the last lines, or what is new since a cursor, or lines that match. It can wait for a line, or for the end.",
+    "schema": {
+      "type": "object",
+      "properties": {
+        "taskId": {
+          "type": "string",
+          "description": "the id of the command, job_ and 8 hex digits"
+        },
+        "tailLines": {
+          "type": "integer",
+          "description": "return only so many last lines of each stream",
+          "minimum": 1
+        },
+        "cursor": {
+          "type": "string",
+          "description": "the cursor of an earlier answer: return only what is new since"
+        },
+        "filter": {
+          "type": "string",
+          "description": "a regular expression (RE2): return only lines that match",
+          "minLength": 0,
+          "maxLength": 1000
+        },
+        "stream": {
+          "type": "string",
+          "description": "return only this stream",
+          "enum": [
+            "stdout",
+            "stderr"
+          ]
+        },
+        "raw": {
+          "type": "boolean",
+          "description": "true to keep colours and other control sequences"
+        },
+        "waitFor": {
+          "type": "string",
+          "description": "a regular expression (RE2): return when a line of the output matches, from the cursor on if there is one",
+          "minLength": 0,
+          "maxLength": 1000
+        },
+        "waitMs": {
+          "type": "integer",
+          "description": "how many milliseconds to wait at most; without waitFor for the end of the command",
+          "minimum": 0,
+          "maximum": 600000
         }
       },
       "required": [
@@ -205,11 +261,52 @@ export const TOOLS: readonly ToolDefinition[] = [
     }
   },
   {
+    "name": "kill_background",
+    "description": "Ends a background command with all of its processes, and confirms it.",
+    "schema": {
+      "type": "object",
+      "properties": {
+        "taskId": {
+          "type": "string",
+          "description": "the id of the command, job_ and 8 hex digits"
+        }
+      },
+      "required": [
+        "taskId"
+      ],
+      "additionalProperties": false
+    }
+  },
+  {
     "name": "list_agents",
     "description": "Lists the agents that work can be delegated to.",
     "schema": {
       "type": "object",
       "properties": {},
+      "additionalProperties": false
+    }
+  },
+  {
+    "name": "list_background",
+    "description": "Lists the newest 50 background commands of this project.",
+    "schema": {
+      "type": "object",
+      "properties": {
+        "status": {
+          "type": "string",
+          "description": "show only commands in this state; running includes those that wait for a place",
+          "enum": [
+            "all",
+            "pending",
+            "running",
+            "done",
+            "error",
+            "timeout",
+            "killed",
+            "interrupted"
+          ]
+        }
+      },
       "additionalProperties": false
     }
   },
@@ -238,6 +335,85 @@ export const TOOLS: readonly ToolDefinition[] = [
           "description": "show only tasks of this group"
         }
       },
+      "additionalProperties": false
+    }
+  },
+  {
+    "name": "run_background",
+    "description": "Runs a shell command in the background: servers, watchers, builds, long tests. Returns its id, and what it has printed if you wait. It ends with OpenCode at the latest.",
+    "schema": {
+      "type": "object",
+      "properties": {
+        "command": {
+          "type": "string",
+          "description": "the line for the shell; pipes and several commands are fine, and no \u0026 is needed",
+          "minLength": 1
+        },
+        "cwd": {
+          "type": "string",
+          "description": "the directory that it runs in, if not the project's; may be relative to that"
+        },
+        "timeout": {
+          "type": "integer",
+          "description": "after how many milliseconds it is ended; 0 for a server or watcher that runs until you kill it",
+          "minimum": 0,
+          "maximum": 604800000
+        },
+        "label": {
+          "type": "string",
+          "description": "a short name for it"
+        },
+        "env": {
+          "type": "object",
+          "description": "variables to add to its environment",
+          "additionalProperties": {
+            "type": "string"
+          }
+        },
+        "stdin": {
+          "type": "string",
+          "description": "what it reads from its standard input"
+        },
+        "interactive": {
+          "type": "boolean",
+          "description": "true to keep its standard input open for write_background"
+        },
+        "pty": {
+          "type": "boolean",
+          "description": "true to give it a terminal, for programs that want one; its input stays open then"
+        },
+        "rows": {
+          "type": "integer",
+          "description": "how many rows the terminal has",
+          "minimum": 1,
+          "maximum": 2000
+        },
+        "cols": {
+          "type": "integer",
+          "description": "how many columns the terminal has",
+          "minimum": 1,
+          "maximum": 2000
+        },
+        "notify": {
+          "type": "boolean",
+          "description": "true to be told when it has ended; you can end your turn meanwhile"
+        },
+        "waitFor": {
+          "type": "string",
+          "description": "a regular expression (RE2): return when a line of its output matches, such as the one with which a server says that it listens",
+          "minLength": 0,
+          "maxLength": 1000
+        },
+        "waitMs": {
+          "type": "integer",
+          "description": "how many milliseconds to wait at most; without waitFor for the end of the command",
+          "minimum": 0,
+          "maximum": 600000
+        }
+      },
+      "required": [
+        "command"
+      ],
       "additionalProperties": false
     }
   },
@@ -307,6 +483,45 @@ export const TOOLS: readonly ToolDefinition[] = [
       "required": [
         "action",
         "task"
+      ],
+      "additionalProperties": false
+    }
+  },
+  {
+    "name": "write_background",
+    "description": "Writes to the standard input of a background command that was started interactive or with pty, or resizes its terminal.",
+    "schema": {
+      "type": "object",
+      "properties": {
+        "taskId": {
+          "type": "string",
+          "description": "the id of the command, job_ and 8 hex digits"
+        },
+        "input": {
+          "type": "string",
+          "description": "what to write; end it with a newline where Enter would be pressed",
+          "minLength": 0,
+          "maxLength": 1048576
+        },
+        "eof": {
+          "type": "boolean",
+          "description": "true to end its input after that, as Ctrl-D does"
+        },
+        "rows": {
+          "type": "integer",
+          "description": "the new number of rows of its terminal, together with cols",
+          "minimum": 1,
+          "maximum": 2000
+        },
+        "cols": {
+          "type": "integer",
+          "description": "the new number of columns of its terminal, together with rows",
+          "minimum": 1,
+          "maximum": 2000
+        }
+      },
+      "required": [
+        "taskId"
       ],
       "additionalProperties": false
     }
