@@ -206,7 +206,7 @@ func TestBadInputNamesItsField(t *testing.T) {
 	_, minus := ParseCursor("-1.2")
 	for err, want := range map[error]string{
 		filter: "filter: is no regular", long: "filter: has 1001", tail: "tailLines: must not", stream: "stream: must be",
-		pattern: "pattern: is no", beyond: "cursor: lies beyond", after: "cursor: lies beyond", cursor: "cursor: \"1\"", minus: "cursor: \"-1.2\"",
+		pattern: "waitFor: is no", beyond: "cursor: lies beyond", after: "cursor: lies beyond", cursor: "cursor: \"1\"", minus: "cursor: \"-1.2\"",
 		r.Resize(j.ID, Size{0, 1}): "pty: rows", r.Resize(j.ID, Size{2, 1}): "pty: the command has no",
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), want) {

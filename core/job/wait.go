@@ -115,7 +115,7 @@ func (e *Engine) Wait(ctx context.Context, id string, u Until) (Waited, error) {
 	}
 	w := &waiter{only: u.Stream, rest: map[Stream][]byte{}, found: make(chan Waited, 1)}
 	if u.Pattern != "" {
-		re, err := compile("pattern", u.Pattern)
+		re, err := compile("waitFor", u.Pattern)
 		if err != nil {
 			return Waited{}, err
 		}

@@ -54,8 +54,8 @@
 // script left to play, is echoed: "Received: " and its first 2000 characters.
 //
 // Arguments and texts may hold placeholders, resolved from the tool results of
-// the request: {{task N}} and {{session N}}, the N-th distinct id of that kind
-// (from 1), and {{result N}}, the text of the N-th tool result; {{result}} is
+// the request: {{task N}}, {{job N}} and {{session N}}, the N-th distinct id of
+// that kind (from 1), and {{result N}}, the text of the N-th tool result; {{result}} is
 // the last one. A string argument that holds directives itself, such as the
 // prompt of a child session, is passed on untouched: what it holds is for the
 // session that plays it. A script with a mistake in it is answered with HTTP 400, which

@@ -10,8 +10,9 @@ import (
 )
 
 var (
-	placeholder = regexp.MustCompile(`\{\{(task|session|result)(?: (\d+))?\}\}`)
+	placeholder = regexp.MustCompile(`\{\{(task|job|session|result)(?: (\d+))?\}\}`)
 	taskID      = regexp.MustCompile(`\btask_[0-9a-f]{8}\b`)
+	jobID       = regexp.MustCompile(`\bjob_[0-9a-f]{8}\b`)
 	sessionID   = regexp.MustCompile(`\bses_[0-9A-Za-z]{26}\b`)
 )
 
@@ -89,6 +90,8 @@ func lookUp(kind, number string, messages []ChatMessage) (string, error) {
 			found = append(found, m.Text)
 		case "task":
 			found = appendNew(found, taskID.FindAllString(m.Text, -1))
+		case "job":
+			found = appendNew(found, jobID.FindAllString(m.Text, -1))
 		case "session":
 			found = appendNew(found, sessionID.FindAllString(m.Text, -1))
 		}

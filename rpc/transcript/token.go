@@ -45,15 +45,17 @@ var varying = []struct{ kind, pattern string }{
 	{"permission", `per_[0-9A-Za-z]+`},
 	{"call", `\bcall_[0-9A-Za-z_]+`},
 	{"task", `task_[0-9a-f]{8}\b`},
+	{"job", `job_[0-9a-f]{8}\b`},
 	{"hash", `\b[0-9a-f]{40}\b`},
 	{"port", `(?:127\.0\.0\.1|localhost):([0-9]+)`},
-	{"duration", `\b(?:ran|running for|queued for) ([0-9][0-9.hmsµ]*s)`},
+	{"pid", `\bpid ([0-9]+)`},
+	{"duration", `\b(?:ran|for|after) ([0-9][0-9.hmsµ]*s)\b`},
 }
 
 // numbered kinds have an identity: the same value is the same token.
 func numbered(kind string) bool {
 	switch kind {
-	case "session", "message", "part", "permission", "call", "task":
+	case "session", "message", "part", "permission", "call", "task", "job":
 		return true
 	}
 	return false

@@ -31,6 +31,7 @@ type scene struct {
 
 func scenes() []scene {
 	onTask := func(tool string) string { return e2e.Call(tool, map[string]any{"taskId": "{{task 1}}"}) }
+	onJob := func(tool, args string) string { return "@call " + tool + ` {"taskId":"{{job 1}}"` + args + "}" }
 	todos := map[string]any{"todos": []any{
 		map[string]any{"content": "write it down", "status": "in_progress", "priority": "high"},
 		map[string]any{"content": "do it", "status": "pending", "priority": "low"},
@@ -122,6 +123,20 @@ func scenes() []scene {
 			play: func(ctx context.Context, s *stage) error {
 				return inTurn(ctx, s.saying("launched"), s.childRuns, s.quiet)
 			},
+		}, {
+			name:  "jobs",
+			about: "Background commands: one is started under the user's rules, its line awaited; it is written to, read from a cursor on, and killed; another fails, and one is refused because its folder is not there.",
+			prompt: []string{
+				`@call run_background {"command":"echo listening; read line; echo got $line; exec sleep 300","label":"server","interactive":true,"waitFor":"listening"}`,
+				onJob("write_background", `,"input":"hello\n"`),
+				onJob("check_background", `,"cursor":"10.0","waitFor":"got"`),
+				"@call list_background",
+				onJob("kill_background", ""),
+				`@call run_background {"command":"echo oops >&2; exit 3","waitMs":20000}`,
+				`@call run_background {"command":"true","cwd":"nowhere"}`,
+				"@say these were commands",
+			},
+			play: untilSaid("these were commands"),
 		}, {
 			name:   "headless",
 			about:  "`opencode run` with a background task: the turn is continued and held until the result is there.",
