@@ -123,7 +123,7 @@ func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (stri
 		return nil, err
 	}
 	handler.Register(router, handler.Deps{
-		Sidecar: a, Tools: a.tools, Tasks: a.tasks, Todos: a.todos, Missions: a.missions, ManifestHash: manifestOf(a.tools).hash(), PID: os.Getpid(),
+		Sidecar: a, Tools: a.tools, Tasks: a.tasks, Todos: a.todos, Missions: a.missions, Jobs: a.jobs, ManifestHash: manifestOf(a.tools).hash(), PID: os.Getpid(),
 	})
 	return a, a.registerShutdown()
 }

@@ -462,3 +462,18 @@ func TestAStoreThatFailsRefuses(t *testing.T) {
 		t.Errorf("%d are listed", n)
 	}
 }
+
+func TestADeletedSessionTakesItsCommandsAlong(t *testing.T) {
+	r := with(t, Options{Settings: Settings{Limit: 2}})
+	theirs := []Job{r.start(Spec{Command: "exec sleep 300", Session: "ses_1"}), r.start(Spec{Command: "exec sleep 300", Session: "ses_2"})}
+	waiting := r.start(Spec{Command: "exec sleep 300", Session: "ses_1"})
+	r.SessionDeleted("ses_1")
+	for _, id := range []string{theirs[0].ID, waiting.ID} {
+		if w, err := r.Wait(t.Context(), id, Until{}); err != nil || w.Job.State != Killed {
+			t.Errorf("%s: %+v, %v", id, w.Job.State, err)
+		}
+	}
+	if j, err := r.Get(theirs[1].ID); err != nil || j.State != Running {
+		t.Errorf("another session's: %s, %v", j.State, err)
+	}
+}

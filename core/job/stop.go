@@ -62,6 +62,28 @@ func (e *Engine) EndAll(ctx context.Context, as State, which func(Job) bool) err
 	return errors.Join(errs...)
 }
 
+// SessionDeleted ends, in the state Killed, the commands that a session has
+// launched: there is nobody left who could. It does not wait for that.
+func (e *Engine) SessionDeleted(session string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped || !e.begun {
+		return
+	}
+	for _, r := range e.runs {
+		if r.spec.Session != session {
+			continue
+		}
+		e.running.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), e.o.Grace+2*endLimit)
+			defer cancel()
+			if err := e.end(ctx, r, Killed, e.o.Grace); err != nil {
+				e.o.Log.Warn().Err(err).Str("job", r.id).Msg("a command of a deleted session is not ended")
+			}
+		})
+	}
+}
+
 // Kill ends a command that runs or waits, or what one that has ended left behind,
 // and returns it as it is then. Its state stays what it is if it has ended by
 // itself. The error is a FieldError that wraps ErrUnknown, wraps proc.ErrSurvivors,

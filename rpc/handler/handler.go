@@ -9,6 +9,7 @@ import (
 	"errors"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
+	"github.com/opencode-sidecar/opencode-sidecar/core/job"
 	"github.com/opencode-sidecar/opencode-sidecar/core/mission"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/core/todo"
@@ -42,6 +43,7 @@ type Deps struct {
 	Tasks        *delegate.Engine
 	Todos        *todo.Sync
 	Missions     *mission.Driver
+	Jobs         *job.Engine
 	ManifestHash string
 	PID          int
 }

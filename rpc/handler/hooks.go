@@ -55,6 +55,9 @@ func registerHooks(r *rpc.Router, d Deps) {
 		if e, err := host.ParseEvent(p.Type, p.Properties); err == nil {
 			d.Tasks.Event(w.Directory, e)
 			d.Missions.Event(w.Directory, e)
+			if e.Type == host.EventSessionDeleted {
+				d.Jobs.SessionDeleted(e.Session)
+			}
 			if len(e.Call.Files) > 0 {
 				d.Todos.Touched(w.Directory, e.Call.Files)
 			}

@@ -68,6 +68,7 @@ func measurements() []measurement {
 		{name: "view", run: viewRows},
 		{name: "stop", run: stopRows},
 		{name: "close", run: closeRows},
+		{name: "jobs", run: jobRows},
 	}
 }
 

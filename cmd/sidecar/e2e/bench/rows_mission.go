@@ -71,7 +71,7 @@ func viewRows(ctx context.Context, b *bench) ([]Row, error) {
 		return nil, err
 	}
 	around, shown := toasts()
-	s, err := b.startIn(ctx, filepath.Join(b.temp, "view-state"), directory, around)
+	s, err := b.startIn(ctx, filepath.Join(b.temp, "view-state"), directory, around, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func closeRows(ctx context.Context, b *bench) ([]Row, error) {
 		return nil, err
 	}
 	around, shown := toasts()
-	s, err := b.startIn(ctx, filepath.Join(b.temp, "close-state"), directory, around)
+	s, err := b.startIn(ctx, filepath.Join(b.temp, "close-state"), directory, around, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -101,7 +101,7 @@ func editRows(ctx context.Context, b *bench) ([]Row, error) {
 	// At once: each but the first waits a while for the one before it to end, since
 	// all of them belong to this process.
 	err = parallel(editors, editors, func(i int) (err error) {
-		shims[i], err = b.startIn(ctx, filepath.Join(b.temp, "edits-state"), directory, nil)
+		shims[i], err = b.startIn(ctx, filepath.Join(b.temp, "edits-state"), directory, nil, nil)
 		return err
 	})
 	defer func() {

@@ -65,7 +65,7 @@ func replaceTodo(directory, list string) error {
 // startIn starts a sidecar whose first workspace is a folder that is really
 // there. OpenCode's rules allow its agents everything; around is called with each
 // call of the host's, and may be nil.
-func (b *bench) startIn(ctx context.Context, state, directory string, around fakeshim.Around) (*fakeShim, error) {
+func (b *bench) startIn(ctx context.Context, state, directory string, around fakeshim.Around, options map[string]any) (*fakeShim, error) {
 	hash, err := fakeshim.ManifestHash(b.root)
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func (b *bench) startIn(ctx context.Context, state, directory string, around fak
 	s := &fakeShim{fake: fake.New(func(host.Prompt, host.Session) fake.Reply { return fake.Reply{Text: "done"} })}
 	router := fakeshim.Router(s.fake, directory, around)
 	rpc.Handle(router, wire.HostToolAsk, func(context.Context, wire.ToolAskParams) (wire.Empty, error) { return wire.Empty{}, nil })
-	s.Shim, err = fakeshim.Connect(ctx, process, router, fakeshim.Setup{Hash: hash, Directory: directory})
+	s.Shim, err = fakeshim.Connect(ctx, process, router, fakeshim.Setup{Hash: hash, Directory: directory, Options: options})
 	if err != nil {
 		return nil, err
 	}
