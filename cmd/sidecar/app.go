@@ -107,13 +107,13 @@ func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (stri
 	a.host = client.New(a.conn, a.workspaces.Resolve)
 	a.tasks = delegate.New(delegate.Options{
 		Store: a.store, Host: a.host, Limits: a.limits,
-		Owners: a.store.owners(), Archive: archive.New(time.Local), Calm: a.store.rest, Log: a.log,
+		Records: a.store.records(), Owners: a.store.owners(), Archive: archive.New(time.Local), Calm: a.store.rest, Log: a.log,
 	})
 	state, _ := stateFolder(env)
 	a.keeper = proc.NewKeeper()
 	a.jobs = job.New(job.Options{
 		Keeper: a.keeper, Store: a.store.records(), Owners: a.store.owners(),
-		Spill: job.Spill{Folder: filepath.Join(state, "jobs")}, Ended: a.jobEnded, Log: a.log,
+		Spill: job.Spill{Folder: filepath.Join(state, "jobs")}, Started: a.jobStarted, Ended: a.jobEnded, Log: a.log,
 	})
 	a.todos = todo.NewSync(todo.SyncOptions{State: state, Host: a.host, Log: a.log})
 	a.missions = mission.New(mission.Options{

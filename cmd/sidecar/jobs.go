@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
+	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
 	"github.com/opencode-sidecar/opencode-sidecar/core/job"
 	"github.com/opencode-sidecar/opencode-sidecar/core/proc"
 )
@@ -40,7 +41,37 @@ func (a *app) runJobs(ctx context.Context) {
 	<-recovered
 }
 
+// jobStarted takes note of a command of whose end a session is to be told.
+func (a *app) jobStarted(j job.Job) {
+	if j.Notify && j.Session != "" {
+		a.tasks.Expect(j.Session, j.Directory, j.ID)
+	}
+}
+
 // jobEnded tells people and the session that launched a command of its end.
 func (a *app) jobEnded(ctx context.Context, j job.Job) {
 	a.log.Info().Str("job", j.ID).Str("state", string(j.State)).Int("code", j.Code).Str("signal", j.Signal).Dur("took", j.Took()).Msg("background command ended")
+	switch {
+	case !j.Notify || j.Session == "":
+		return
+	case j.State == job.Killed: // by the session itself
+		a.tasks.Forgo(j.Session, j.ID)
+		return
+	case j.State == job.Interrupted && a.ending():
+		return
+	}
+	news := delegate.News{ID: j.ID, Session: j.Session, Directory: j.Directory, Worktree: j.Worktree, Text: a.jobs.Report(j.ID)}
+	if err := a.tasks.Announce(ctx, news); err != nil {
+		a.log.Error().Err(err).Str("job", j.ID).Msg("that a session is told of its command is not stored")
+	}
+}
+
+// ending reports whether the shutdown has begun.
+func (a *app) ending() bool {
+	select {
+	case <-a.lifecycle.Started():
+		return true
+	default:
+		return false
+	}
 }

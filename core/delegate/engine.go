@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
+	"github.com/opencode-sidecar/opencode-sidecar/core/record"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
@@ -61,6 +62,7 @@ type Engine struct {
 	store   task.Store
 	host    Host
 	limits  *limit.Limiter
+	records record.Store
 	owners  Owners
 	archive Archive
 	calm    func()
@@ -120,7 +122,8 @@ type errands struct {
 	opened   []string  // directories in which dead owners may have left tasks
 	ending   []doomed  // runs that an event condemned
 	noted    []string  // directories that a toast is due in
-	unheard  []task.ID // outcomes of which nobody is left to be told
+	unheard  []due     // what nobody is left to be told
+	unmet    []*parent // await news, and nobody has asked who speaks there
 	owed     []task.ID // ended tasks that nobody checks yet
 	strays   []stray   // questions of sessions that are no task's own
 	calmed   bool      // no task has been open for a while
@@ -135,9 +138,11 @@ type doomed struct {
 
 // Options are what an engine is made of.
 type Options struct {
-	Store  task.Store
-	Host   Host
-	Limits *limit.Limiter
+	Store task.Store
+	// Records keeps News; nil for a store that ends with the process.
+	Records record.Store
+	Host    Host
+	Limits  *limit.Limiter
 	// Owners tells which processes are alive; nil if only this one can see the store.
 	Owners Owners
 	// Archive may be nil.
@@ -150,8 +155,11 @@ type Options struct {
 
 // New returns an engine that does nothing until Run is called.
 func New(o Options) *Engine {
+	if o.Records == nil {
+		o.Records = record.NewMemory()
+	}
 	return &Engine{
-		store: o.Store, host: o.Host, limits: o.Limits, owners: o.Owners, archive: o.Archive, calm: o.Calm, log: o.Log,
+		store: o.Store, records: o.Records, host: o.Host, limits: o.Limits, owners: o.Owners, archive: o.Archive, calm: o.Calm, log: o.Log,
 		signal: make(chan struct{}, 1), watch: make(chan struct{}, 1), quit: make(chan struct{}), reaping: make(chan struct{}, 1), opening: make(chan struct{}), born: time.Now(),
 		places: map[string]workplace{}, dead: map[string]bool{}, runs: map[task.ID]*run{}, bySession: map[string]*run{},
 		parents: map[string]*parent{}, trees: map[string]*tree{}, notices: map[string]*notice{},
@@ -266,6 +274,9 @@ func (e *Engine) Run(ctx context.Context) {
 		}
 		if len(next.unheard) > 0 {
 			wg.Go(func() { e.guard("told", func() { e.hush(ctx, next.unheard) }) })
+		}
+		for _, p := range next.unmet {
+			wg.Go(func() { e.guard("meet", func() { e.meet(ctx, p) }) })
 		}
 		for _, id := range next.owed {
 			wg.Go(func() { e.guard("review", func() { e.checks(ctx, id) }) })

@@ -206,12 +206,10 @@ func (e *Engine) leave(r *run, t task.Task) {
 		p.gathers(r.group, -1)
 	}
 	if r.orphan {
-		e.unheard = append(e.unheard, r.id)
+		e.unheard = append(e.unheard, due{id: string(r.id)})
 		poke(e.signal)
 	} else if r.background && r.wake != task.WakeNone {
-		p.remove(r.id) // of an earlier attempt that was not told yet
-		p.outbox = append(p.outbox, due{id: r.id, group: r.group, all: r.wake == task.WakeAll, since: time.Now()})
-		p.arrived = time.Now()
+		e.oweLocked(p, due{id: string(r.id), group: r.group, all: r.wake == task.WakeAll, since: time.Now()})
 	}
 	if r.background && t.ID != "" {
 		e.noteLocked(r, t)
@@ -236,17 +234,23 @@ func (e *Engine) orphanLocked(r *run) {
 			e.ending = append(e.ending, doomed{other, &ending{state: task.Cancelled, reason: "the task that asked for it ended"}})
 		}
 	}
-	e.unheard = append(e.unheard, idsOf(own.outbox, func(d due) task.ID { return d.id })...)
-	own.outbox, own.held, own.over = nil, time.Time{}, true
+	e.unheard = append(e.unheard, own.outbox...)
+	own.expected, own.outbox, own.held, own.over = nil, nil, time.Time{}, true
 	e.dropParentLocked(own)
 	poke(e.signal)
 }
 
-// hush marks outcomes as told of which nobody is left to be told.
-func (e *Engine) hush(ctx context.Context, ids []task.ID) {
-	for _, id := range ids {
-		if _, err := e.told(ctx, id); err != nil && !errors.Is(err, task.ErrNotFound) {
-			e.log.Warn().Err(err).Str("task", string(id)).Msg("delivery not stored")
+// hush marks as told of what nobody is left to be told.
+func (e *Engine) hush(ctx context.Context, dues []due) {
+	for _, d := range dues {
+		var err error
+		if d.news != nil {
+			err = d.news.settle(ctx, e)
+		} else {
+			_, err = e.told(ctx, task.ID(d.id))
+		}
+		if err != nil && !errors.Is(err, task.ErrNotFound) {
+			e.log.Warn().Err(err).Str("of", d.id).Msg("delivery not stored")
 		}
 	}
 }

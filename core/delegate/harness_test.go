@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
+	"github.com/opencode-sidecar/opencode-sidecar/core/record"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/core/task/memstore"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
@@ -26,17 +27,18 @@ const dir = "/work/project"
 // rig is an engine over a fake OpenCode, in a synctest bubble.
 type rig struct {
 	*testing.T
-	engine *Engine
-	host   *fake.OpenCode
-	limits *limit.Limiter
-	store  task.Store
-	main   string // a session that a person opened
-	way    way
-	max    int
-	owners *owners
-	life   *life
-	hears  atomic.Pointer[Engine] // the events
-	cancel func()
+	engine  *Engine
+	host    *fake.OpenCode
+	limits  *limit.Limiter
+	store   task.Store
+	records record.Store
+	main    string // a session that a person opened
+	way     way
+	max     int
+	owners  *owners
+	life    *life
+	hears   atomic.Pointer[Engine] // the events
+	cancel  func()
 
 	// settings changes those with which the next engine opens its workspace.
 	settings func(*Settings)
@@ -87,7 +89,7 @@ func (w *way) Toast(ctx context.Context, d string, t host.Toast) error {
 func play(t *testing.T, max int, answer func(host.Prompt, host.Session) fake.Reply, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{T: t, host: fake.New(answer), store: memstore.New(), max: max, owners: &owners{dead: map[string]bool{}}}
+		r := &rig{T: t, host: fake.New(answer), store: memstore.New(), records: record.NewMemory(), max: max, owners: &owners{dead: map[string]bool{}}}
 		r.through(r.host)
 		r.host.Emit = func(d string, ev host.Event) {
 			if e := r.hears.Load(); e != nil {
@@ -111,7 +113,7 @@ func (r *rig) start(owner string) {
 		r.Fatal(err)
 	}
 	r.limits, r.life = limits, &life{Store: r.store}
-	r.engine = New(Options{Store: r.life, Host: mortal{&r.way, r.life}, Limits: limits, Owners: r.owners, Log: zerolog.New(zerolog.NewTestWriter(r.T)).Level(zerolog.InfoLevel)})
+	r.engine = New(Options{Store: r.life, Records: r.records, Host: mortal{&r.way, r.life}, Limits: limits, Owners: r.owners, Log: zerolog.New(zerolog.NewTestWriter(r.T)).Level(zerolog.InfoLevel)})
 	r.engine.Serve(owner)
 	r.owners.set(owner, true)
 	r.configure(func(s *Settings) {

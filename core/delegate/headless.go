@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
 
@@ -34,15 +33,16 @@ type Append struct {
 func (e *Engine) continueTurn(ctx context.Context, p *parent) {
 	e.mu.Lock()
 	ending := p.turnEnding
-	open, ended, held, child := p.open, len(p.outbox), !p.held.IsZero(), p.depth > 0 || e.bySession[p.session] != nil
+	text := p.continuation()
+	none, held, child := p.outstanding() == 0 && len(p.outbox) == 0, !p.held.IsZero(), p.depth > 0 || e.bySession[p.session] != nil
 	p.continued = ending
 	e.mu.Unlock()
-	if held || child || open == 0 && ended == 0 {
+	if held || child || none {
 		return
 	}
 	// The message must be there before the session is idle, so nothing is asked
 	// or looked up first; results, also those that are there, come in Transform.
-	prompt := host.Prompt{Session: p.session, MessageID: e.ids.Next(), Synthetic: true, Text: continuation(open, ended)}
+	prompt := host.Prompt{Session: p.session, MessageID: e.ids.Next(), Synthetic: true, Text: text}
 	e.mu.Lock()
 	prompt.Agent, prompt.Model = p.agent, p.model
 	p.remember(prompt.MessageID)
@@ -76,21 +76,21 @@ func (e *Engine) Transform(ctx context.Context, session, messageID string) (add 
 		return add, ctx.Err() == nil
 	}
 	e.mu.Lock()
-	ids, _ := p.tellable()
+	dues, _ := p.tellable()
 	e.mu.Unlock()
-	tasks := e.unsaid(ctx, p, e.untold(ctx, p, ids), messageID)
-	if len(tasks) == 0 {
+	tidings := e.unsaid(ctx, p, e.untold(ctx, p, dues), messageID)
+	if len(tidings) == 0 {
 		e.mu.Lock()
 		p.holding = ""
-		none := p.open == 0 && len(p.outbox) == 0 // else they are only unreadable
+		none := p.outstanding() == 0 && len(p.outbox) == 0 // else they are only unreadable
 		e.mu.Unlock()
 		if none {
 			add = append(add, Append{messageID, "No background task is left."})
 		}
 		return add, false
 	}
-	result := Append{messageID, digest(tasks)}
-	e.mark(ctx, tasks, messageID) // after a crash, what is in the message counts
+	result := Append{messageID, wording(tidings)}
+	e.mark(ctx, tidings, messageID) // after a crash, what is in the message counts
 	// A prompt with a known message id starts no turn; its text joins the message.
 	// It also rewrites the message's agent and model, so they have to be named.
 	e.mu.Lock()
@@ -108,26 +108,26 @@ func (e *Engine) Transform(ctx context.Context, session, messageID string) (add 
 	e.mu.Lock()
 	p.holding = ""
 	e.mu.Unlock()
-	e.markTold(ctx, tasks)
+	e.settle(ctx, tidings)
 	return append(add, result), false
 }
 
-// unsaid leaves out the tasks of which an earlier message than this one has told:
+// unsaid leaves out that of which an earlier message than this one has told:
 // a sidecar that died in between could not store that.
-func (e *Engine) unsaid(ctx context.Context, p *parent, tasks []task.Task, messageID string) []task.Task {
-	var told []task.Task
-	rest := slices.DeleteFunc(tasks, func(t task.Task) bool {
-		if t.WakeID == "" || t.WakeID == messageID {
+func (e *Engine) unsaid(ctx context.Context, p *parent, tidings []tiding, messageID string) []tiding {
+	var told []tiding
+	rest := slices.DeleteFunc(tidings, func(t tiding) bool {
+		if t.wake() == "" || t.wake() == messageID {
 			return false
 		}
-		m, err := e.find(ctx, p.directory, p.session, t.WakeID)
-		known := err == nil && strings.Contains(m.Text(), string(t.ID))
+		m, err := e.find(ctx, p.directory, p.session, t.wake())
+		known := err == nil && strings.Contains(m.Text(), t.name())
 		if known {
 			told = append(told, t)
 		}
 		return known || err != nil // it may have been told: looked for again
 	})
-	e.markTold(ctx, told)
+	e.settle(ctx, told)
 	return rest
 }
 
@@ -138,9 +138,9 @@ func (e *Engine) gathered(ctx context.Context, p *parent) bool {
 	defer slice.Stop()
 	for {
 		e.mu.Lock()
-		over := p.open == 0 || !p.held.IsZero() || p.deleted
-		ids, _ := p.tellable()
-		some, rest := len(ids) > 0, gather-time.Since(p.arrived)
+		over := p.outstanding() == 0 || !p.held.IsZero() || p.deleted
+		dues, _ := p.tellable()
+		some, rest := len(dues) > 0, gather-time.Since(p.arrived)
 		e.mu.Unlock()
 		if over || some && rest <= 0 {
 			return true
@@ -160,8 +160,14 @@ func (e *Engine) gathered(ctx context.Context, p *parent) bool {
 	}
 }
 
-func continuation(open, ended int) string {
+// continuation is what such a message says.
+func (p *parent) continuation() string {
+	open, ended := p.open, len(p.outbox)
 	switch {
+	case len(p.expected) > 0:
+		return "Work in the background is still going on. Results follow here as they arrive."
+	case open == 0 && slices.ContainsFunc(p.outbox, func(d due) bool { return d.news != nil }):
+		return "Work in the background has ended. Its results follow here."
 	case open == 0:
 		return "Background tasks have ended. Their results follow here."
 	case open == 1 && ended == 0:

@@ -21,13 +21,13 @@ type Open struct {
 	Since       time.Time
 }
 
-// Unsettled reports whether a session has open tasks, or ended ones of which it
-// has not been told.
+// Unsettled reports whether a session has open tasks, or awaits news, or has not
+// been told of everything.
 func (e *Engine) Unsettled(session string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p := e.parents[session]
-	return p != nil && (p.open > 0 || len(p.outbox) > 0)
+	return p != nil && (p.outstanding() > 0 || len(p.outbox) > 0)
 }
 
 // OpenOf lists the open tasks of a session, oldest first.

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
 
@@ -13,7 +12,8 @@ import (
 type parent struct {
 	session   string
 	directory string
-	open      int // tasks that have not ended
+	open      int             // tasks that have not ended
+	expected  map[string]bool // news that will come, by their ids
 	outbox    []due
 	arrived   time.Time      // when the outbox last grew
 	gathering map[string]int // open tasks that are told of together, by group
@@ -58,16 +58,21 @@ func (p *parent) remember(messageID string) {
 	p.sent = append(p.sent, messageID)
 }
 
-// due is an outcome that a parent does not know.
+// due is what a parent does not know.
 type due struct {
-	id    task.ID
+	id    string // of a task, or of news
+	news  *news  // nil for a task, which is read when it is told
 	group string
 	all   bool // it goes with the others of its group
 	since time.Time
 }
 
-func (p *parent) remove(ids ...task.ID) {
-	p.outbox = slices.DeleteFunc(p.outbox, func(d due) bool { return slices.Contains(ids, d.id) })
+// outstanding is how much there is that the session will be told of, and that is not
+// over yet: tasks, and news that are expected.
+func (p *parent) outstanding() int { return p.open + len(p.expected) }
+
+func (p *parent) remove(id string) {
+	p.outbox = slices.DeleteFunc(p.outbox, func(d due) bool { return d.id == id })
 	if len(p.outbox) == 0 {
 		p.outbox = nil // lets go of a burst's memory
 	}
@@ -83,18 +88,18 @@ func (p *parent) gathers(group string, n int) {
 	}
 }
 
-// tellable are the outcomes that wait for no others, and since when the oldest does.
-func (p *parent) tellable() (ids []task.ID, since time.Time) {
+// tellable is what waits for no others, and since when the oldest does.
+func (p *parent) tellable() (dues []due, since time.Time) {
 	for _, d := range p.outbox {
 		if d.all && p.gathering[d.group] > 0 {
 			continue
 		}
-		ids = append(ids, d.id)
+		dues = append(dues, d)
 		if since.IsZero() || d.since.Before(since) {
 			since = d.since
 		}
 	}
-	return ids, since
+	return dues, since
 }
 
 func (e *Engine) parentLocked(session, directory string) *parent {
@@ -108,7 +113,7 @@ func (e *Engine) parentLocked(session, directory string) *parent {
 
 // dropParentLocked forgets a parent of which there is nothing to remember.
 func (e *Engine) dropParentLocked(p *parent) {
-	if p.open == 0 && len(p.outbox) == 0 && p.held.IsZero() && !p.serving && len(p.late) == 0 {
+	if p.outstanding() == 0 && len(p.outbox) == 0 && p.held.IsZero() && !p.serving && len(p.late) == 0 {
 		delete(e.parents, p.session)
 	}
 }
@@ -180,11 +185,12 @@ func (e *Engine) unlessServed(p *parent) func() {
 func (e *Engine) bury(ctx context.Context, p *parent) {
 	e.endTasksOf(p.session, "the session that asked for it was deleted")
 	e.mu.Lock()
-	ids := idsOf(p.outbox, func(d due) task.ID { return d.id })
+	dues := slices.Clone(p.outbox)
+	p.expected = nil
 	if p.open == 0 {
 		delete(e.parents, p.session)
 	}
 	delete(e.lineage, p.session)
 	e.mu.Unlock()
-	e.markTold(ctx, e.untold(ctx, p, ids))
+	e.settle(ctx, e.untold(ctx, p, dues))
 }

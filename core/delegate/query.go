@@ -291,7 +291,7 @@ func (e *Engine) told(ctx context.Context, id task.ID) (task.Task, error) {
 func (e *Engine) tellOf(ctx context.Context, t task.Task) (task.Task, error) {
 	e.mu.Lock()
 	if p := e.parents[t.Parent]; p != nil {
-		p.remove(t.ID)
+		p.remove(string(t.ID))
 	}
 	e.mu.Unlock()
 	if t.Told {

@@ -80,6 +80,9 @@ func (e *Engine) adopt(ctx context.Context) error {
 			e.inherit(ctx, t)
 		}
 	}
+	if err := e.adoptNews(ctx, owner); err != nil {
+		errs = append(errs, err)
+	}
 	// Those that may be waiting for tasks of their own come after those at work.
 	slices.SortStableFunc(running, func(a, b *run) int { return e.delegated(a) - e.delegated(b) })
 	for _, r := range append(running, waiting...) {
@@ -145,7 +148,7 @@ func (e *Engine) takeOver(ctx context.Context, t task.Task) (*run, error) {
 // is told of it, if there is still somebody to tell.
 func (e *Engine) inherit(ctx context.Context, t task.Task) {
 	if e.widowed(ctx, t.Parent) {
-		e.hush(ctx, []task.ID{t.ID})
+		e.hush(ctx, []due{{id: string(t.ID)}})
 		return
 	}
 	e.owe(t)
@@ -155,11 +158,16 @@ func (e *Engine) inherit(ctx context.Context, t task.Task) {
 func (e *Engine) owe(t task.Task) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p := e.parentLocked(t.Parent, t.Directory)
-	p.remove(t.ID)
-	p.outbox = append(p.outbox, due{id: t.ID, group: t.Group, all: t.Wake == task.WakeAll, since: t.Ended})
+	e.oweLocked(e.parentLocked(t.Parent, t.Directory), due{id: string(t.ID), group: t.Group, all: t.Wake == task.WakeAll, since: t.Ended})
+	e.nudgeLocked(e.parents[t.Parent])
+}
+
+// oweLocked puts what is due into an outbox, in the place of what an earlier
+// attempt has left there.
+func (e *Engine) oweLocked(p *parent, d due) {
+	p.remove(d.id)
+	p.outbox = append(p.outbox, d)
 	p.arrived = time.Now()
-	e.nudgeLocked(p)
 }
 
 // catchUp has a resumed task told what became of tasks of its own while it, or its
@@ -397,15 +405,20 @@ func (e *Engine) introduce(ctx context.Context, directory string) {
 	}
 	e.mu.Unlock()
 	for _, p := range unknown {
-		messages, err := e.host.Messages(ctx, directory, p.session, recent)
-		if err != nil {
-			continue
-		}
-		agent, model := lastSpeaker(messages)
-		e.mu.Lock()
-		if p.agent == "" {
-			p.agent, p.model = agent, model
-		}
-		e.mu.Unlock()
+		e.meet(ctx, p)
+	}
+}
+
+// meet finds out which agent and model speak in a session.
+func (e *Engine) meet(ctx context.Context, p *parent) {
+	messages, err := e.host.Messages(ctx, p.directory, p.session, recent)
+	if err != nil {
+		return
+	}
+	agent, model := lastSpeaker(messages)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p.agent == "" {
+		p.agent, p.model = agent, model
 	}
 }

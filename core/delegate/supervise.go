@@ -272,7 +272,7 @@ func (w *watchman) setUncertain(ctx context.Context, uncertain bool) {
 
 // engaged is how long to wait before the next look at a session whose turn has
 // ended but that is to have another one: a message to it is under way, or it
-// waits for tasks of its own. 0 if there is no such thing. Meanwhile it does not
+// waits for tasks or news of its own. 0 if there is no such thing. Meanwhile it does not
 // need its slot. turned is how many messages of ours it had when it was looked at.
 func (e *Engine) engaged(r *run, state task.State, turned int) time.Duration {
 	e.mu.Lock()
@@ -282,7 +282,7 @@ func (e *Engine) engaged(r *run, state task.State, turned int) time.Duration {
 		e.mu.Unlock()
 		return firstLook
 	case state != task.Completed || p == nil || !p.held.IsZero() || p.deleted,
-		p.open == 0 && len(p.outbox) == 0 && !p.serving:
+		p.outstanding() == 0 && len(p.outbox) == 0 && !p.serving:
 		r.decided = true
 		e.mu.Unlock()
 		return 0
@@ -299,12 +299,12 @@ func (e *Engine) engaged(r *run, state task.State, turned int) time.Duration {
 }
 
 // forsaken reports whether a person has stopped the session of a run that waits
-// for tasks of its own: what it said before it knew of their ends is no result.
+// for tasks or news of its own: what it said before it knew of them is no result.
 func (e *Engine) forsaken(r *run) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	own := e.parents[r.session]
-	return own != nil && !own.held.IsZero() && (own.open > 0 || len(own.outbox) > 0)
+	return own != nil && !own.held.IsZero() && (own.outstanding() > 0 || len(own.outbox) > 0)
 }
 
 func (e *Engine) closedOf(r *run) bool {

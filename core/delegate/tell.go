@@ -3,13 +3,10 @@ package delegate
 import (
 	"cmp"
 	"context"
-	"errors"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/opencode-sidecar/opencode-sidecar/core/task"
 	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
 
@@ -19,14 +16,14 @@ import (
 // message into its running turn.
 func (e *Engine) wake(ctx context.Context, p *parent) {
 	e.mu.Lock()
-	ids, since := p.tellable()
+	dues, since := p.tellable()
 	held, asleep := !p.held.IsZero(), e.bySession[p.session]
 	late := time.Since(since) > e.configLocked(p.directory).Deferral
 	needy := asleep != nil && asleep.suspended
 	// One that waits in a call has no use for the slot that its own tasks may need.
 	unfit := e.unfitLocked(p) || asleep != nil && asleep.blocked > 0
 	e.mu.Unlock()
-	if len(ids) == 0 || held || unfit {
+	if len(dues) == 0 || held || unfit {
 		return
 	}
 	if needy { // for what follows, unless it is busy all the same
@@ -50,11 +47,11 @@ func (e *Engine) wake(ctx context.Context, p *parent) {
 	if _, busy := statuses[p.session]; err != nil || busy && !late {
 		return
 	} else if busy {
-		e.tell(ctx, p, ids, messages, unread, true)
+		e.tell(ctx, p, dues, messages, unread, true)
 		e.rouse(ctx, p)
 		return
 	}
-	e.tell(ctx, p, ids, messages, unread, false)
+	e.tell(ctx, p, dues, messages, unread, e.aside(ctx, p, dues))
 }
 
 // unfitLocked reports whether a session is that of a task which must not be told of
@@ -102,12 +99,12 @@ func (e *Engine) rouse(ctx context.Context, p *parent) {
 // recent is how many messages of a parent are read to find one of ours.
 const recent = 32
 
-// tell delivers outcomes in one message. The id of that message is stored
+// tell delivers what is due in one message. The id of that message is stored
 // before it is sent and looked up, among the parent's messages, before anything
 // is sent again.
-func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []host.Message, err error, noReply bool) {
-	tasks := e.untold(ctx, p, ids)
-	if len(tasks) == 0 {
+func (e *Engine) tell(ctx context.Context, p *parent, dues []due, messages []host.Message, err error, noReply bool) {
+	tidings := e.untold(ctx, p, dues)
+	if len(tidings) == 0 {
 		return
 	}
 	if host.NotFound(err) {
@@ -126,14 +123,14 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 		e.mu.Unlock()
 		return
 	}
-	id, tasks := e.batch(ctx, p, tasks)
-	if len(tasks) == 0 {
+	id, tidings := e.batch(ctx, p, tidings)
+	if len(tidings) == 0 {
 		return
 	}
-	if !e.mark(ctx, tasks, id) {
+	if !e.mark(ctx, tidings, id) {
 		return
 	}
-	prompt := host.Prompt{Session: p.session, MessageID: id, NoReply: noReply, Synthetic: true, Text: digest(tasks)}
+	prompt := host.Prompt{Session: p.session, MessageID: id, NoReply: noReply, Synthetic: true, Text: wording(tidings)}
 	e.mu.Lock()
 	if p.missed == 0 { // else OpenCode may no longer know them, and swallows such a prompt
 		prompt.Agent, prompt.Model = lastSpeaker(messages)
@@ -169,45 +166,18 @@ func (e *Engine) tell(ctx context.Context, p *parent, ids []task.ID, messages []
 	}
 	e.mu.Lock()
 	p.missed = 0
-	p.again = p.again || len(p.outbox) > len(tasks)
+	p.again = p.again || len(p.outbox) > len(tidings)
 	e.mu.Unlock()
-	e.markTold(ctx, tasks)
+	e.settle(ctx, tidings)
 }
 
-// mark stores under which message tasks are told, all at once, so that the store
-// can commit them together. False means that the message must not be sent.
-func (e *Engine) mark(ctx context.Context, tasks []task.Task, id string) bool {
-	var all sync.WaitGroup
-	var failed atomic.Bool
-	for _, t := range tasks {
-		if t.WakeID == id {
-			continue
-		}
-		all.Go(func() {
-			marked, err := e.store.Update(ctx, t.ID, t.Fence(), func(now *task.Task) {
-				if now.WakeID == t.WakeID { // else another process tells it just now
-					now.WakeID = id
-				}
-			})
-			if err != nil {
-				e.log.Error().Err(err).Str("task", string(t.ID)).Msg("wake not stored, so not sent")
-			}
-			if err != nil || marked.WakeID != id {
-				failed.Store(true)
-			}
-		})
-	}
-	all.Wait()
-	return !failed.Load()
-}
-
-// batch picks the tasks that go with one message, and its id. What an earlier
+// batch picks what goes with one message, and its id. What an earlier
 // try has delivered is told; what it may still deliver goes again under the same
 // id, for which OpenCode starts no second turn; the rest goes with a new one.
-func (e *Engine) batch(ctx context.Context, p *parent, tasks []task.Task) (id string, chosen []task.Task) {
-	tried := map[string][]task.Task{}
-	for _, t := range tasks {
-		tried[t.WakeID] = append(tried[t.WakeID], t)
+func (e *Engine) batch(ctx context.Context, p *parent, tidings []tiding) (id string, chosen []tiding) {
+	tried := map[string][]tiding{}
+	for _, t := range tidings {
+		tried[t.wake()] = append(tried[t.wake()], t)
 	}
 	fresh := tried[""]
 	delete(tried, "")
@@ -221,15 +191,15 @@ func (e *Engine) batch(ctx context.Context, p *parent, tasks []task.Task) (id st
 			continue
 		}
 		text := m.Text()
-		var told []task.Task
+		var told []tiding
 		for _, t := range together {
-			if strings.Contains(text, string(t.ID)) {
+			if strings.Contains(text, t.name()) {
 				told = append(told, t)
 			} else { // the message was there before, and they did not get into it
 				fresh = append(fresh, t)
 			}
 		}
-		e.markTold(ctx, told)
+		e.settle(ctx, told)
 		e.mu.Lock()
 		p.missed = 0
 		e.mu.Unlock()
@@ -252,45 +222,4 @@ func (e *Engine) delivered(ctx context.Context, p *parent, wake string) (host.Me
 		}
 	}
 	return e.find(ctx, p.directory, p.session, wake)
-}
-
-func idsOf[T any](list []T, id func(T) task.ID) []task.ID {
-	ids := make([]task.ID, len(list))
-	for i, one := range list {
-		ids[i] = id(one)
-	}
-	return ids
-}
-
-// untold loads the tasks of an outbox that the parent does not know yet.
-func (e *Engine) untold(ctx context.Context, p *parent, ids []task.ID) []task.Task {
-	var tasks []task.Task
-	for _, id := range ids {
-		t, err := e.store.Get(ctx, id)
-		if err != nil && !errors.Is(err, task.ErrNotFound) {
-			e.log.Error().Err(err).Str("task", string(id)).Msg("ended task not readable")
-			continue
-		}
-		if err != nil || t.Told || !t.State.Terminal() { // forgotten, read, or resumed meanwhile
-			e.mu.Lock()
-			p.remove(id)
-			e.mu.Unlock()
-			continue
-		}
-		tasks = append(tasks, t)
-	}
-	return tasks
-}
-
-// markTold notes that the parent knows how tasks ended, all at once.
-func (e *Engine) markTold(ctx context.Context, tasks []task.Task) {
-	var all sync.WaitGroup
-	for _, t := range tasks {
-		all.Go(func() {
-			if _, err := e.tellOf(ctx, t); err != nil {
-				e.log.Error().Err(err).Str("task", string(t.ID)).Msg("delivery not stored")
-			}
-		})
-	}
-	all.Wait()
 }

@@ -259,7 +259,7 @@ func (s toolset) result(ctx context.Context, c tool.Call, a idArgs) (tool.Result
 	if v.State.Terminal() {
 		out.Output = report(v.Task, 1<<30)
 		if v.Parent == c.SessionID {
-			s.engine.markTold(ctx, []task.Task{v.Task})
+			s.engine.settle(ctx, []tiding{ended{v.Task}})
 		}
 		return out, nil
 	}
@@ -360,7 +360,7 @@ func (s toolset) cancel(ctx context.Context, c tool.Call, a idArgs) (tool.Result
 	if !t.State.Terminal() {
 		out += "\nIt was asked to stop, which is not confirmed yet: list_tasks shows when it has."
 	} else if t.Parent == c.SessionID {
-		s.engine.markTold(ctx, []task.Task{t})
+		s.engine.settle(ctx, []tiding{ended{t}})
 	}
 	return tool.Result{Title: t.Description, Output: out, Metadata: metadata(t)}, nil
 }

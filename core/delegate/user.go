@@ -42,9 +42,9 @@ func (e *Engine) UserSpoke(ctx context.Context, directory, session, messageID st
 		return
 	}
 	p = e.parentLocked(session, directory)
-	for _, id := range strangers {
-		p.remove(id)
-		p.outbox = append(p.outbox, due{id: id, since: time.Now()})
+	for _, d := range strangers {
+		p.remove(d.id)
+		p.outbox = append(p.outbox, d)
 	}
 	if p.serving {
 		p.again = true // whoever serves it tells them when the user's turn is over
@@ -52,20 +52,20 @@ func (e *Engine) UserSpoke(ctx context.Context, directory, session, messageID st
 		return
 	}
 	p.serving = true // keeps a wake from telling the same
-	ids, _ := p.tellable()
+	dues, _ = p.tellable()
 	e.mu.Unlock()
 	defer e.unlessServed(p)()
 	messages, err := e.host.Messages(ctx, p.directory, p.session, recent)
-	e.tell(ctx, p, ids, messages, err, true)
+	e.tell(ctx, p, dues, messages, err, true)
 	e.mu.Lock()
 	p.serving = false
 	e.nudgeLocked(p)
 	e.mu.Unlock()
 }
 
-// strangers returns the tasks of a session that ended in a process that is gone
-// and of which the session does not know.
-func (e *Engine) strangers(ctx context.Context, directory, worktree, session string) []task.ID {
+// strangers returns what a process that is gone has left to tell a session: tasks
+// that have ended, and news.
+func (e *Engine) strangers(ctx context.Context, directory, worktree, session string) []due {
 	if e.owners == nil {
 		return nil
 	}
@@ -74,7 +74,7 @@ func (e *Engine) strangers(ctx context.Context, directory, worktree, session str
 		e.log.Warn().Err(err).Str("session", session).Msg("what other processes left for it is not readable")
 		return nil
 	}
-	var ids []task.ID
+	dues := e.legacy(ctx, worktree, session)
 	reaped := false
 	for _, t := range page.Tasks {
 		if t.Worktree != worktree || t.Wake == task.WakeNone || e.lives(t.Owner) {
@@ -84,7 +84,7 @@ func (e *Engine) strangers(ctx context.Context, directory, worktree, session str
 			e.reap(ctx, directory)
 			reaped = true
 		}
-		ids = append(ids, t.ID)
+		dues = append(dues, due{id: string(t.ID), since: time.Now()})
 	}
-	return ids
+	return dues
 }

@@ -96,6 +96,10 @@ type Options struct {
 	Env []string
 	// Spill says where output is kept in files.
 	Spill Spill
+	// Started, if set, is called by Start for each command that it takes in and has
+	// recorded, as it is before it runs or waits: Ended follows later, unless Start
+	// returns ErrStopping. It must not call the engine.
+	Started func(j Job)
 	// Ended, if set, is called once for each command that has ended, on a goroutine
 	// of the engine's; those of an earlier sidecar included. The command is recorded
 	// until it returns, so that a crash before makes the next start call it again.
@@ -133,6 +137,9 @@ func New(o Options) *Engine {
 	}
 	if len(o.Shell) == 0 {
 		o.Shell = DefaultShell(os.Getenv)
+	}
+	if o.Started == nil {
+		o.Started = func(Job) {}
 	}
 	if o.Ended == nil {
 		o.Ended = func(context.Context, Job) {}
@@ -194,6 +201,8 @@ func (e *Engine) Start(ctx context.Context, s Spec) (Job, error) {
 	err := r.record(ctx)
 	if err != nil {
 		err = fmt.Errorf("record the command: %w", err)
+	} else {
+		e.o.Started(r.snapshot())
 	}
 	e.mu.Lock()
 	if err == nil && e.stopped {
