@@ -21,8 +21,8 @@ type Needs struct {
 	// the line, as it is written, whatever it is nested in. Always are the patterns
 	// that an "always" allows from then on, such as "git push *".
 	Commands, Always []string
-	// Whole says that the line could not be understood, so that it is one pattern
-	// as a whole.
+	// Whole says that the line could not be understood: the first pattern is all of
+	// it.
 	Whole bool
 }
 
@@ -48,7 +48,8 @@ type Place struct {
 // need no permission as such. It asks for more in three cases: a redirection to a
 // file is always part of a pattern or one of its own, a redirection from or to a
 // file outside of the project needs its directory, and a line that is no correct
-// shell is asked for as a whole.
+// shell is asked for as a whole, and for whatever in it may be a command: a shell
+// runs what comes before a mistake.
 func NeedsOf(line string, at Place) Needs {
 	n := needs{line: line, at: at}
 	if !n.inside(at.Dir) {
@@ -57,7 +58,7 @@ func NeedsOf(line string, at Place) Needs {
 	file, ok := parse(line)
 	if !ok {
 		whole := strings.TrimSpace(line)
-		return Needs{External: n.out.External, Commands: []string{whole}, Always: []string{whole}, Whole: true}
+		return Needs{External: n.out.External, Commands: pieces(line), Always: []string{whole}, Whole: true}
 	}
 	syntax.Walk(file, n.visit)
 	return n.out
@@ -87,6 +88,27 @@ func parse(line string) (*syntax.File, bool) {
 	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(line), "")
 	return file, err == nil
 }
+
+// pieces is a line, and what there is of it when it is cut wherever a command may
+// begin, whatever that does to words; each once.
+func pieces(line string) []string {
+	out := []string{strings.TrimSpace(line)}
+	known := map[string]bool{out[0]: true}
+	for piece := range strings.FieldsFuncSeq(line, func(r rune) bool { return strings.ContainsRune("\n\r;&|(){}`", r) }) {
+		words := strings.Fields(piece)
+		for len(words) > 0 && slices.Contains(keywords, words[0]) {
+			words = words[1:]
+		}
+		if command := strings.Join(words, " "); command != "" && !known[command] {
+			known[command] = true
+			out = append(out, command)
+		}
+	}
+	return out
+}
+
+// keywords may stand before a command.
+var keywords = strings.Fields("! if then elif else while until do time coproc exec command builtin eval $")
 
 // needs gathers the Needs of a line.
 type needs struct {

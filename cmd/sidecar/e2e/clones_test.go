@@ -12,6 +12,7 @@ import (
 
 // Two clones of one repository are one project to OpenCode, but not to us.
 func TestTwoClonesDoNotMix(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	a := serve(t, r)
 	ctx := deadline(t, limit)

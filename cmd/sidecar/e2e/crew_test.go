@@ -71,6 +71,7 @@ func (s *served) raw(path, name string) string {
 }
 
 func TestCrewIsAddedToOpenCode(t *testing.T) {
+	t.Parallel()
 	record := filepath.Join(t.TempDir(), "record")
 	s := serve(t, newRig(t, nil, "OPENCODE_SIDECAR_RECORD="+record))
 	agents, commands := s.agents(), s.commands()
@@ -143,6 +144,7 @@ func (s *served) mission(session string) {
 
 // What a project has of its own is the same as without the plugin, to the byte.
 func TestCrewLeavesTheUsersOwnAsItIs(t *testing.T) {
+	t.Parallel()
 	files := map[string]string{
 		".opencode/command/stop.md": "---\ndescription: my own\nagent: plan\n---\nStop the server of $1\n\n$ARGUMENTS\n",
 		".opencode/agent/Worker.md": "---\ndescription: my own worker\nmode: primary\ncolor: \"#123456\"\npermission:\n  bash: ask\n---\nI work for nobody but you.\n",
@@ -194,6 +196,7 @@ func TestCrewLeavesTheUsersOwnAsItIs(t *testing.T) {
 }
 
 func TestCrewOfAgentsJSONRunsAsItself(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.write(t, map[string]string{".opencode/agents.json": `{
 		"archivist": {"id": "archivist", "description": "knows old things", "systemPrompt": "You are the archivist of this house.",

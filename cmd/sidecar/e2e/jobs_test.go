@@ -59,6 +59,7 @@ func (s *served) free(address string) {
 // A model launches a server, waits for its line, somebody calls it, and the model
 // ends it.
 func TestAServerInTheBackground(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newRig(t, nil))
 	ctx := deadline(t, limit)
 	id, said := s.background(map[string]any{"command": server, "label": "web", "timeout": 0, "waitFor": `listening on \d+`})
@@ -89,6 +90,7 @@ func TestAServerInTheBackground(t *testing.T) {
 // What a model reads of a command: only what is new, a filter, the end; and it can
 // answer its questions.
 func TestOutputAndInputOfACommand(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newRig(t, nil))
 	id, said := s.background(map[string]any{
 		"command": `echo first; echo oops >&2; read name; echo "hello $name"; tty; exit 3`, "pty": true, "waitFor": "oops",
@@ -143,6 +145,7 @@ func alive(pids []int) (left []int) {
 
 // Nothing outlives its owner, however that ends.
 func TestNothingOfACommandIsLeft(t *testing.T) {
+	t.Parallel()
 	launch := map[string]any{"command": stubborn, "timeout": 0, "waitFor": `(?m)^pid \d+$`}
 	start := func(s *served) (string, []int) {
 		id, _ := s.background(launch)
@@ -178,6 +181,7 @@ func TestNothingOfACommandIsLeft(t *testing.T) {
 // Commands go through the user's rules for bash, one pattern for each command in
 // the line, and through those for foreign directories.
 func TestCommandsNeedPermission(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newRigWith(t, map[string]any{"permission": map[string]any{
 		"bash": map[string]any{"*": "allow", "touch *": "deny"}, "external_directory": "deny",
 	}}))

@@ -9,6 +9,7 @@ import (
 
 // A model that never finishes is stopped by each of the limits.
 func TestAMissionThatNeverFinishes(t *testing.T) {
+	t.Parallel()
 	endless := func(step string) []string {
 		script := []string{"Build it.", plan(1)}
 		for range 12 {
@@ -61,6 +62,7 @@ func TestAMissionThatNeverFinishes(t *testing.T) {
 
 // What a person does to a running mission.
 func TestPeopleAndMissions(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newRig(t, quick))
 	for name, test := range map[string]func(*served){
 		"stop while it works": stopMission, "cancel": cancelMission, "stop while a task runs": heldMission, "esc": escMission, "a question": askedMission, "compaction": compactMission,

@@ -9,6 +9,7 @@ import (
 
 // The sidecar dies in the middle of a mission: the next one goes on with it.
 func TestAMissionOutlivesItsSidecar(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newRig(t, quick))
 	session := s.session()
 	ctx := deadline(t, limit)
@@ -32,6 +33,7 @@ func TestAMissionOutlivesItsSidecar(t *testing.T) {
 // OpenCode ends in the middle of a mission: the next one goes on with it once its
 // person says something, and not before.
 func TestAMissionOutlivesOpenCode(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, map[string]any{"missionCountdown": "10m"})
 	s := serve(t, r)
 	session := s.session()

@@ -137,6 +137,7 @@ func (r *Rig) todo(t *testing.T) string {
 var quick = map[string]any{"missionCountdown": "300ms"}
 
 func TestMission(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newRig(t, quick))
 	session := s.session()
 	s.slash(session, "task", append([]string{"Build all five parts."}, wholeMission()...)...)
@@ -196,6 +197,7 @@ func TestMissionInRun(t *testing.T) {
 // A person edits the list in the middle as vim does, with a rename: the edit
 // stays, agents see it, and the mission does not end before it is done too.
 func TestAPersonEditsTheListOfAMission(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newRig(t, quick))
 	session := s.session()
 	ctx := deadline(t, limit)
@@ -251,6 +253,7 @@ func TestAPersonEditsTheListOfAMission(t *testing.T) {
 
 // OpenCode's own todo list goes into todo.md, while its session has a mission.
 func TestOpenCodesListJoinsTheMissions(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newRig(t, quick))
 	todos := func(status ...string) string {
 		var list []map[string]any

@@ -9,6 +9,7 @@ import (
 // With the option, Reviewer checks what Worker did, in a task that the same
 // session is told of; without it nobody does.
 func TestReview(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		options map[string]any
 		agents  string
