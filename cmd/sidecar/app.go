@@ -69,6 +69,7 @@ type app struct {
 	mu      sync.Mutex
 	first   *config.Options   // of the first workspace: it decides for the machine
 	open    map[string]string // directories by the ids of open workspaces
+	toasted map[string]bool   // directories whose people want toasts
 	exiting bool
 }
 
@@ -81,7 +82,7 @@ type stopRequest struct {
 // newApp builds the graph. It starts nothing but the connection's bookkeeping.
 func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (string, bool)) (*app, error) {
 	options, warnings, _ := config.Load(nil, env)
-	a := &app{env: env, logs: newLogs(logTo, options), stop: make(chan stopRequest, 1), exit: make(chan struct{}), retention: make(chan time.Duration, 1), owned: make(chan struct{}, 1), open: map[string]string{}}
+	a := &app{env: env, logs: newLogs(logTo, options), stop: make(chan stopRequest, 1), exit: make(chan struct{}), retention: make(chan time.Duration, 1), owned: make(chan struct{}, 1), open: map[string]string{}, toasted: map[string]bool{}}
 	a.log = a.logs.logger()
 	for _, w := range warnings {
 		a.log.Warn().Str("option", w.Key).Msg(w.Message)
@@ -113,7 +114,7 @@ func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (stri
 	a.keeper = proc.NewKeeper()
 	a.jobs = job.New(job.Options{
 		Keeper: a.keeper, Store: a.store.records(), Owners: a.store.owners(),
-		Spill: job.Spill{Folder: filepath.Join(state, "jobs")}, Started: a.jobStarted, Ended: a.jobEnded, Log: a.log,
+		Spill: job.Spill{Folder: filepath.Join(state, "jobs")}, Started: a.jobStarted, Ended: a.jobEnded, Seen: a.jobSeen, Log: a.log,
 	})
 	a.todos = todo.NewSync(todo.SyncOptions{State: state, Host: a.host, Log: a.log})
 	a.missions = mission.New(mission.Options{
@@ -225,6 +226,9 @@ func (a *app) Open(id string, w workspace.Workspace, raw json.RawMessage) (bool,
 		warnings = append(warnings, config.Warning{Message: err.Error()})
 	}
 	warnings = append(warnings, a.machine(options, a.limits, limit.MemoryPressure)...)
+	a.mu.Lock()
+	a.toasted[w.Directory] = options.Toasts
+	a.mu.Unlock()
 	a.todos.Open(w.Directory, w.Worktree, options.Toasts)
 	// Missions first: they know what is not to be told by itself.
 	a.missions.WorkspaceOpened(context.Background(), w.Directory, w.Worktree, missionSettings(options))

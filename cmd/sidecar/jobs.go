@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
 	"github.com/opencode-sidecar/opencode-sidecar/core/job"
 	"github.com/opencode-sidecar/opencode-sidecar/core/proc"
+	"github.com/opencode-sidecar/opencode-sidecar/host"
 )
 
 // jobSettings are the options as background commands take them.
@@ -48,14 +50,28 @@ func (a *app) jobStarted(j job.Job) {
 	}
 }
 
+// jobSeen takes note that the session which is to be told of a command's end has
+// read of it.
+func (a *app) jobSeen(ctx context.Context, j job.Job) { a.tasks.Forgo(ctx, j.Session, j.ID) }
+
+// longJob is how long a command has to run for people to be told of its end.
+const longJob = 30 * time.Second
+
 // jobEnded tells people and the session that launched a command of its end.
 func (a *app) jobEnded(ctx context.Context, j job.Job) {
 	a.log.Info().Str("job", j.ID).Str("state", string(j.State)).Int("code", j.Code).Str("signal", j.Signal).Dur("took", j.Took()).Msg("background command ended")
+	if a.toasts(j.Directory) && j.Took() >= longJob && j.State != job.Killed && j.State != job.Interrupted {
+		note := host.Toast{Title: "Background command", Message: j.Brief(), Variant: "success", Duration: 5 * time.Second}
+		if j.State != job.Done {
+			note.Variant = "warning"
+		}
+		_ = a.host.Toast(ctx, j.Directory, note) // a courtesy
+	}
 	switch {
 	case !j.Notify || j.Session == "":
 		return
 	case j.State == job.Killed: // by the session itself
-		a.tasks.Forgo(j.Session, j.ID)
+		a.tasks.Forgo(ctx, j.Session, j.ID)
 		return
 	case j.State == job.Interrupted && a.ending():
 		return
@@ -64,6 +80,13 @@ func (a *app) jobEnded(ctx context.Context, j job.Job) {
 	if err := a.tasks.Announce(ctx, news); err != nil {
 		a.log.Error().Err(err).Str("job", j.ID).Msg("that a session is told of its command is not stored")
 	}
+}
+
+// toasts reports whether people want toasts in a directory.
+func (a *app) toasts(directory string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.toasted[directory]
 }
 
 // ending reports whether the shutdown has begun.

@@ -29,7 +29,7 @@ var update = flag.Bool("update", false, "rewrite the sidecar's side of testdata/
 
 // behaviours are the recordings that have to exist.
 var behaviours = []string{
-	"abort", "background", "batch", "cancel", "commands", "dispose", "eof", "failure", "handshake", "headless", "jobs",
+	"abort", "background", "batch", "cancel", "commands", "dispose", "eof", "failure", "handshake", "headless", "jobs", "jobs-notify",
 	"mission-edit", "mission-esc", "mission-idle", "mission-iterations", "mission-restart", "mission-run", "mission-stop", "mission-tokens", "mission",
 	"reload", "sync", "todo", "update-todo",
 }
@@ -37,7 +37,7 @@ var behaviours = []string{
 // real are those that only a process can be replayed with: it is killed, or wakes
 // when the system tells it of a file or of the end of a command, whose clock is not
 // that of a bubble.
-var real = []string{"jobs", "mission-edit", "mission-restart"}
+var real = []string{"jobs", "jobs-notify", "mission-edit", "mission-restart"}
 
 // virtual are the others.
 func virtual() []string {

@@ -50,13 +50,29 @@ func (e *Engine) Expect(session, directory, id string) {
 	}
 }
 
-// Forgo takes an Expect back: there will be no such news, or nobody need be told.
-func (e *Engine) Forgo(session, id string) {
+// Forgo takes back an Expect, or news that were announced and not told yet: nobody
+// need be told, because the session knows.
+func (e *Engine) Forgo(ctx context.Context, session, id string) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if p := e.parents[session]; p != nil && p.expected[id] {
+	p := e.parents[session]
+	if p == nil {
+		e.mu.Unlock()
+		return
+	}
+	if p.expected[id] {
 		delete(p.expected, id)
 		e.lessLocked(p)
+	}
+	var known *news
+	if i := slices.IndexFunc(p.outbox, func(d due) bool { return d.id == id }); i >= 0 {
+		known = p.outbox[i].news
+	}
+	e.mu.Unlock()
+	if known == nil {
+		return
+	}
+	if err := known.settle(ctx, e); err != nil {
+		e.log.Warn().Err(err).Str("of", id).Msg("delivery not stored")
 	}
 }
 
@@ -90,7 +106,7 @@ func (e *Engine) Announce(ctx context.Context, n News) error {
 		}
 	}
 	if e.widowed(ctx, n.Session) {
-		e.Forgo(n.Session, n.ID)
+		e.Forgo(ctx, n.Session, n.ID)
 		return fresh.settle(ctx, e)
 	}
 	e.mu.Lock()

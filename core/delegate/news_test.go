@@ -81,10 +81,26 @@ func TestNewsWakeAnIdleSessionOnce(t *testing.T) {
 			t.Errorf("told: %+v", w)
 		}
 		r.engine.Expect(r.main, dir, "job_2")
-		r.engine.Forgo(r.main, "job_2")
-		r.engine.Forgo(r.main, "job_3")
+		r.engine.Forgo(t.Context(), r.main, "job_2")
+		r.engine.Forgo(t.Context(), r.main, "job_3")
 		if r.engine.Unsettled(r.main) {
 			t.Error("what was forgone is expected")
+		}
+	})
+}
+
+// A busy session may read meanwhile what it would be told.
+func TestNewsThatASessionKnowsAreNotTold(t *testing.T) {
+	play(t, 5, seconds, func(t *testing.T, r *rig) {
+		r.host.SetBusy(r.main, true)
+		r.announce("job_1")
+		r.announce("job_2")
+		r.engine.Forgo(t.Context(), r.main, "job_1")
+		r.host.SetBusy(r.main, false)
+		r.sleep(time.Minute)
+		r.wantTold("job_2")
+		if w := r.wakes(); len(w) != 1 || strings.Contains(w[0].Text(), "job_1") {
+			t.Errorf("told: %+v", w)
 		}
 	})
 }
@@ -277,7 +293,7 @@ func TestHeadlessWaitsForNews(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		time.AfterFunc(30*time.Second, func() { e.Forgo(r.main, "job_2") })
+		time.AfterFunc(30*time.Second, func() { e.Forgo(context.Background(), r.main, "job_2") })
 		texts := r.run()
 		if len(texts) != 3 || !strings.Contains(texts[0], "[DONE] "+string(id)) || texts[1] != newsFor(r.main, "job_1").Text || texts[2] != "No background task is left." {
 			t.Errorf("the turns were given %q", texts)

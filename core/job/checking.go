@@ -36,13 +36,13 @@ func (t toolset) check(ctx context.Context, c tool.Call, a checkArgs) (tool.Resu
 		return tool.Result{}, explain(err)
 	}
 	if a.WaitFor == "" && a.WaitMs == nil {
-		return t.shown(a.TaskID, q, "")
+		return t.shown(ctx, c, a.TaskID, q, "")
 	}
-	return t.follow(ctx, a.TaskID, Until{Pattern: a.WaitFor, Stream: q.Stream, After: after}, a.WaitMs, q)
+	return t.follow(ctx, c, a.TaskID, Until{Pattern: a.WaitFor, Stream: q.Stream, After: after}, a.WaitMs, q)
 }
 
 // follow waits as long as it may, and shows what there is then.
-func (t toolset) follow(ctx context.Context, id string, until Until, waitMs *int, q Query) (tool.Result, error) {
+func (t toolset) follow(ctx context.Context, c tool.Call, id string, until Until, waitMs *int, q Query) (tool.Result, error) {
 	limit := defaultWait
 	if waitMs != nil {
 		limit = time.Duration(*waitMs) * time.Millisecond
@@ -64,16 +64,19 @@ func (t toolset) follow(ctx context.Context, id string, until Until, waitMs *int
 	case until.Pattern != "":
 		said = "It has ended, and no line matched."
 	}
-	return t.shown(id, q, said)
+	return t.shown(ctx, c, id, q, said)
 }
 
 // shown is a command with its output.
-func (t toolset) shown(id string, q Query, said string) (tool.Result, error) {
+func (t toolset) shown(ctx context.Context, c tool.Call, id string, q Query, said string) (tool.Result, error) {
 	out, err := t.engine.Read(id, q)
 	if err != nil {
 		return tool.Result{}, explain(err)
 	}
 	j := out.Job
+	if j.Notify && j.State.Terminal() && j.Session == c.SessionID {
+		t.engine.seen(ctx, j)
+	}
 	parts := []string{strings.TrimSpace(headline(j) + " " + said)}
 	for _, p := range out.Parts {
 		parts = append(parts, fmt.Sprintf("<%s>%s\n%s\n</%[1]s>", p.Stream, omitted(p, q), strings.TrimSuffix(p.Text, "\n")))

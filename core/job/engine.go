@@ -23,7 +23,7 @@ const (
 	DefaultTimeout = 5 * time.Minute
 	DefaultGrace   = 2 * time.Second
 	DefaultBuffer  = 1 << 20
-	DefaultKeep    = 50
+	DefaultKeep    = 1000
 	DefaultMemory  = 16 << 20
 )
 
@@ -85,7 +85,8 @@ type Options struct {
 	// them.
 	Grace time.Duration
 	// Keep is how many ended commands are remembered, Memory how many bytes of
-	// their output all of them may take.
+	// their output all of them may take; beyond that it is read from files, where
+	// there are any.
 	Keep   int
 	Memory int64
 	// Shell is the program, with its arguments, that gets the line as its last one;
@@ -100,6 +101,10 @@ type Options struct {
 	// recorded, as it is before it runs or waits: Ended follows later, unless Start
 	// returns ErrStopping. It must not call the engine.
 	Started func(j Job)
+	// Seen, if set, is called when the session that launched a command and wants to
+	// be told of its end has read of that end through a tool, once Ended has returned
+	// for it; perhaps more than once.
+	Seen func(ctx context.Context, j Job)
 	// Ended, if set, is called once for each command that has ended, on a goroutine
 	// of the engine's; those of an earlier sidecar included. The command is recorded
 	// until it returns, so that a crash before makes the next start call it again.
@@ -137,6 +142,9 @@ func New(o Options) *Engine {
 	}
 	if len(o.Shell) == 0 {
 		o.Shell = DefaultShell(os.Getenv)
+	}
+	if o.Seen == nil {
+		o.Seen = func(context.Context, Job) {}
 	}
 	if o.Started == nil {
 		o.Started = func(Job) {}
@@ -349,6 +357,19 @@ func (e *Engine) Get(id string) (Job, error) {
 		return Job{}, err
 	}
 	return e.look(r), nil
+}
+
+// seen tells that a session has read how its command ended.
+func (e *Engine) seen(ctx context.Context, j Job) {
+	r, err := e.find(j.ID)
+	if err != nil {
+		return // forgotten meanwhile
+	}
+	select {
+	case <-r.told: // else it could be told a moment later
+		e.o.Seen(ctx, j)
+	case <-ctx.Done():
+	}
 }
 
 // List returns the commands, the one that was launched last first. Of those that

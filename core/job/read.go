@@ -155,13 +155,14 @@ func (r *run) readings(q Query) ([]reading, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []reading
+	rings := r.outputs()
 	for i, s := range streams {
 		at := q.After.of(s)
-		if at > r.out[i].total {
+		if at > rings[i].total {
 			return nil, errForeignCursor
 		}
 		if q.Stream == "" || q.Stream == s {
-			out = append(out, reading{stream: s, from: at, total: r.out[i].total, live: !r.closed, pieces: r.out[i].since(at)})
+			out = append(out, reading{stream: s, from: at, total: rings[i].total, live: !r.closed, pieces: rings[i].since(at)})
 		}
 	}
 	return out, nil

@@ -155,9 +155,12 @@ func (e *Engine) revive(ctx context.Context, s saved, problem error) {
 	if problem != nil {
 		r.job.Problem = problem.Error()
 	}
-	r.recall()
-	for i := range r.out {
-		r.out[i].settle()
+	if r.job.Spill != "" {
+		for i, s := range streams {
+			if out, err := recall(r.job.Spill, s, r.size); err == nil { // a terminal has no stderr
+				r.out[i] = out
+			}
+		}
 	}
 	close(r.done)
 	close(r.told)

@@ -41,6 +41,8 @@ type run struct {
 	mu      sync.Mutex // guards what follows
 	job     Job
 	out     [len(streams)]ring
+	size    int  // of each ring
+	gone    bool // what they kept was forgotten
 	waiters map[*waiter]struct{}
 	closed  bool // nothing more will be written
 	verdict State
@@ -61,7 +63,7 @@ func (e *Engine) newRun(s Spec) *run {
 	}
 	s.Spill = s.Spill || settings.Logs
 	r := &run{
-		engine: e, spec: s, spill: e.o.Spill.keeping(settings.LogAge), cookie: proc.NewCookie(),
+		engine: e, spec: s, size: settings.Buffer, spill: e.o.Spill.keeping(settings.LogAge), cookie: proc.NewCookie(),
 		done: make(chan struct{}), told: make(chan struct{}), begun: make(chan struct{}), ending: make(chan struct{}), writing: make(chan struct{}, 1),
 		waiters: map[*waiter]struct{}{},
 		job: Job{
@@ -70,7 +72,7 @@ func (e *Engine) newRun(s Spec) *run {
 		},
 	}
 	for i := range r.out {
-		r.out[i] = newRing(settings.Buffer)
+		r.out[i] = newRing(r.size)
 	}
 	return r
 }
@@ -109,7 +111,25 @@ func (r *run) forget() int64 {
 	n := r.out[0].kept() + r.out[1].kept()
 	r.out[0].forget()
 	r.out[1].forget()
+	r.gone = true
 	return n
+}
+
+// outputs are the rings, or again what they kept, if that was forgotten and all of
+// the output is in files. It is for use under mu, which it gives up meanwhile.
+func (r *run) outputs() [len(streams)]ring {
+	out, path := r.out, r.job.Spill
+	if !r.gone || path == "" {
+		return out
+	}
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	for i, s := range streams {
+		if again, err := recall(path, s, r.size); err == nil && again.total == out[i].total {
+			out[i] = again
+		}
+	}
+	return out
 }
 
 // condemn makes a run end in a state, unless it has another verdict already or has

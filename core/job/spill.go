@@ -103,17 +103,15 @@ func (s Spill) prune(now time.Time) {
 	}
 }
 
-// recall reads what the files of a command hold into its memory.
-func (r *run) recall() {
-	if r.job.Spill == "" {
-		return
+// recall reads what the file of a stream holds, as much as is kept in memory.
+func recall(path string, s Stream, size int) (ring, error) {
+	out := newRing(size)
+	f, err := os.Open(spillName(path, s))
+	if err != nil {
+		return out, err
 	}
-	for i, s := range streams {
-		f, err := os.Open(spillName(r.job.Spill, s))
-		if err != nil {
-			continue
-		}
-		_, _ = io.CopyBuffer(struct{ io.Writer }{&r.out[i]}, struct{ io.Reader }{f}, make([]byte, chunk))
-		_ = f.Close()
-	}
+	defer func() { _ = f.Close() }()
+	_, err = io.CopyBuffer(struct{ io.Writer }{&out}, struct{ io.Reader }{f}, make([]byte, chunk))
+	out.settle()
+	return out, err
 }

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,5 +89,34 @@ func TestOldFilesAreRemoved(t *testing.T) {
 	Spill{Folder: dir, Total: 10}.keeping(DefaultSpillAge).prune(now)
 	if got, want := names(), "job_dir.log job_mine.txt job_new.stdout.log mine.log"; got != want {
 		t.Errorf("left %s, want %s", got, want)
+	}
+}
+
+// What memory has no room for is read from the files again.
+func TestForgottenOutputIsInItsFile(t *testing.T) {
+	r := with(t, Options{Memory: 3 << 10, Settings: Settings{Logs: true}, Spill: Spill{Folder: t.TempDir()}})
+	var jobs []Job
+	for i := range 3 {
+		jobs = append(jobs, r.end(r.start(Spec{Command: fmt.Sprintf("seq %d 600; echo end; echo err >&2", i)})))
+		<-r.ended
+	}
+	for i, j := range jobs {
+		var want strings.Builder
+		for n := i; n <= 600; n++ {
+			fmt.Fprintln(&want, n)
+		}
+		if out, errs, _ := r.read(j, Query{}); out != want.String()+"end\n" || errs != "err\n" {
+			t.Errorf("command %d: %d bytes, %q", i, len(out), errs)
+		}
+		if w, err := r.Wait(t.Context(), j.ID, Until{Pattern: "^end$"}); err != nil || w.Reason != Matched {
+			t.Errorf("command %d: %+v, %v", i, w, err)
+		}
+	}
+	old := jobs[0]
+	if err := os.Remove(spillName(old.Spill, Stdout)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := r.Read(old.ID, Query{Stream: Stdout}); err != nil || len(out.Parts) != 1 || out.Parts[0].Dropped == 0 {
+		t.Errorf("without its file: %+v, %v", out, err)
 	}
 }

@@ -29,6 +29,9 @@ func name(j Job) string {
 	return clip(strings.Join(strings.Fields(j.Command), " "), 60)
 }
 
+// Brief says in a few words how a command has ended.
+func (j Job) Brief() string { return fmt.Sprintf("%s: %s after %s", name(j), j.State, short(j.Took())) }
+
 // headline says in one line how a command is.
 func headline(j Job) string {
 	var b strings.Builder

@@ -33,7 +33,7 @@ type runArgs struct {
 	PTY         bool              `json:"pty,omitempty" jsonschema:"true to give it a terminal, for programs that want one; its input stays open then"`
 	Rows        int               `json:"rows,omitempty" jsonschema:"how many rows the terminal has"`
 	Cols        int               `json:"cols,omitempty" jsonschema:"how many columns the terminal has"`
-	Notify      bool              `json:"notify,omitempty" jsonschema:"true to be told when it has ended; you can end your turn meanwhile"`
+	Notify      bool              `json:"notify,omitempty" jsonschema:"true to be told when it has ended, so that you can end your turn meanwhile; not for what runs until it is killed"`
 	WaitFor     string            `json:"waitFor,omitempty" jsonschema:"a regular expression (RE2): return when a line of its output matches, such as the one with which a server says that it listens"`
 	WaitMs      *int              `json:"waitMs,omitempty" jsonschema:"how many milliseconds to wait at most; without waitFor for the end of the command"`
 }
@@ -131,9 +131,9 @@ func (t toolset) run(ctx context.Context, c tool.Call, a runArgs) (tool.Result, 
 		return tool.Result{}, explain(err)
 	}
 	if a.WaitFor == "" && a.WaitMs == nil || j.State.Terminal() {
-		return t.launched(j)
+		return t.launched(ctx, c, j)
 	}
-	return t.follow(ctx, j.ID, Until{Pattern: a.WaitFor}, a.WaitMs, Query{Tail: tailLines, Plain: true, Max: maxShown})
+	return t.follow(ctx, c, j.ID, Until{Pattern: a.WaitFor}, a.WaitMs, Query{Tail: tailLines, Plain: true, Max: maxShown})
 }
 
 // spec is what the arguments ask for.
@@ -169,9 +169,9 @@ func (a runArgs) spec(c tool.Call, w workspace.Workspace) (Spec, error) {
 }
 
 // launched says that a command was taken in, or why it did not start.
-func (t toolset) launched(j Job) (tool.Result, error) {
+func (t toolset) launched(ctx context.Context, c tool.Call, j Job) (tool.Result, error) {
 	if j.State.Terminal() {
-		return t.shown(j.ID, Query{Tail: tailLines, Plain: true, Max: maxShown}, "")
+		return t.shown(ctx, c, j.ID, Query{Tail: tailLines, Plain: true, Max: maxShown}, "")
 	}
 	said := headline(j)
 	switch {

@@ -258,3 +258,33 @@ func TestBadArgumentsAreNamed(t *testing.T) {
 		t.Errorf("%d commands were started", len(all))
 	}
 }
+
+// Of an end that its session has read nobody need be told.
+func TestAnEndThatWasReadIsKnown(t *testing.T) {
+	var seen, told []string
+	d := newDesk(t, Options{
+		Ended: func(_ context.Context, j Job) { told = append(told, j.ID) },
+		Seen: func(_ context.Context, j Job) {
+			if len(told) == 0 || told[len(told)-1] != j.ID {
+				t.Errorf("%s was seen before anybody was told: %v", j.ID, told)
+			}
+			seen = append(seen, j.ID)
+		},
+	})
+	_, waited := d.says("run_background", `{"command":"true","notify":true,"waitMs":10000}`)
+	_, quiet := d.says("run_background", `{"command":"true","waitMs":10000}`)
+	_, checked := d.says("run_background", `{"command":"read x","notify":true,"interactive":true}`)
+	d.says("check_background", `{"taskId":"`+checked+`"}`)
+	d.says("write_background", `{"taskId":"`+checked+`","input":"x\n"}`)
+	arguments := json.RawMessage(`{"taskId":"` + checked + `","waitMs":10000}`)
+	if _, err := d.tools.Call(t.Context(), "check_background", tool.Call{Workspace: "wrk_1", SessionID: "ses_2"}, arguments); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{waited}, seen); diff != "" {
+		t.Errorf("quiet is %s: %s", quiet, diff)
+	}
+	d.says("check_background", string(arguments))
+	if diff := cmp.Diff([]string{waited, checked}, seen); diff != "" {
+		t.Error(diff)
+	}
+}

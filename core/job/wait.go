@@ -152,12 +152,13 @@ func (e *Engine) Wait(ctx context.Context, id string, u Until) (Waited, error) {
 func (r *run) join(w *waiter, after Cursor) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	rings := r.outputs()
 	for i, s := range streams {
 		at := after.of(s)
-		if at > r.out[i].total {
+		if at > rings[i].total {
 			return errForeignCursor
 		}
-		for _, p := range r.out[i].since(at) {
+		for _, p := range rings[i].since(at) {
 			if p.from != at {
 				w.lost(s)
 			}

@@ -23,7 +23,7 @@ export interface CommandDefinition {
   agent?: string;
 }
 
-export const MANIFEST_HASH = "2cd70b5d083e639e";
+export const MANIFEST_HASH = "e7e8c290c95487a9";
 
 export const TOOLS: readonly ToolDefinition[] = [
   {
@@ -396,7 +396,7 @@ export const TOOLS: readonly ToolDefinition[] = [
         },
         "notify": {
           "type": "boolean",
-          "description": "true to be told when it has ended; you can end your turn meanwhile"
+          "description": "true to be told when it has ended, so that you can end your turn meanwhile; not for what runs until it is killed"
         },
         "waitFor": {
           "type": "string",

@@ -138,6 +138,14 @@ func scenes() []scene {
 			},
 			play: untilSaid("these were commands"),
 		}, {
+			name:  "jobs-notify",
+			about: "The session is told of the end of a background command, because it asked for that.",
+			prompt: []string{
+				`@call run_background {"command":"sleep 1; echo built; exit 2","label":"build","notify":true}`,
+				"@say launched", "@say what a pity",
+			},
+			play: untilSaid("what a pity"),
+		}, {
 			name:   "headless",
 			about:  "`opencode run` with a background task: the turn is continued and held until the result is there.",
 			prompt: []string{e2e.Delegate(true, "@wait 1200ms", "@say done in the background"), "@say launched", "@say thank you"},
