@@ -156,7 +156,7 @@ func plain(v any) string {
 	return compact(v)
 }
 
-var tokenPattern = regexp.MustCompile(`<(session|message|part|permission|call|task|hash|port|duration|dir|root|time|pid|version|protocol|project|slug|manifest|ms)(?: ([1-9][0-9]{0,5}))?>`)
+var tokenPattern = regexp.MustCompile(`<(session|message|part|permission|call|task|job|hash|port|duration|dir|root|time|pid|version|protocol|project|slug|manifest|ms)(?: ([1-9][0-9]{0,5}))?>`)
 
 // pattern cuts a scalar of a file into text and tokens.
 func pattern(v any) []piece {
