@@ -29,7 +29,7 @@ var update = flag.Bool("update", false, "rewrite the sidecar's side of testdata/
 
 // behaviours are the recordings that have to exist.
 var behaviours = []string{
-	"abort", "background", "batch", "cancel", "commands", "dispose", "eof", "failure", "handshake", "headless", "jobs", "jobs-notify",
+	"abort", "background", "batch", "cancel", "commands", "dispose", "eof", "failure", "handshake", "headless", "jobs-notify", "jobs",
 	"mission-edit", "mission-esc", "mission-idle", "mission-iterations", "mission-restart", "mission-run", "mission-stop", "mission-tokens", "mission",
 	"reload", "sync", "todo", "update-todo",
 }

@@ -85,7 +85,7 @@ func Replay(ctx context.Context, t Transcript, s Sidecar, o Options) (Transcript
 	r.begin(s)
 	err := r.run(ctx)
 	if err != nil {
-		r.s.Kill()
+		r.giveUp()
 	}
 	broken, ended := r.finish()
 	if err == nil && broken != nil && t.Entries[len(t.Entries)-1].Kind != EOF {
@@ -172,6 +172,25 @@ func (r *replay) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// giveUp ends a sidecar that does not do what was recorded: in order, if it can, so
+// that it leaves nothing running.
+func (r *replay) giveUp() {
+	_ = r.s.In.Close()
+	limit := time.NewTimer(r.o.EndWithin)
+	defer limit.Stop()
+	for {
+		select {
+		case _, ok := <-r.inbox:
+			if ok {
+				continue
+			}
+		case <-limit.C:
+		}
+		r.s.Kill()
+		return
+	}
 }
 
 // settle takes what the sidecar has sent.

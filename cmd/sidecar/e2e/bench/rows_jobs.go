@@ -187,7 +187,7 @@ func (s *fakeShim) flood(ctx context.Context, b *bench, _ string) (Row, error) {
 	took := time.Since(start)
 	kb, _, _ := strings.Cut(field(fmt.Sprintf("/proc/%d/status", pid), "VmHWM"), " ")
 	most, err := strconv.ParseFloat(kb, 64)
-	grown := most*1024 - before
+	grown := max(0, most*1024-before)
 	return Row{
 		What:     fmt.Sprintf("a command that prints %.0f MB: memory that this takes at most", float64(size)/mb),
 		Measured: fmt.Sprintf("%.1f MB; %s", grown/mb, show(took)), Bar: "≤ 5 MB", Missed: grown > 5*mb,
@@ -224,7 +224,7 @@ func (s *fakeShim) family(ctx context.Context) (id string, pids []string, err er
 // living counts those of some processes that have not ended.
 func living(pids []string) (n int) {
 	for _, pid := range pids {
-		if state := field("/proc/"+pid+"/status", "State"); state != "" && !strings.HasPrefix(state, "Z") {
+		if state := field("/proc/"+pid+"/status", "State"); state != "?" && !strings.HasPrefix(state, "Z") {
 			n++
 		}
 	}
