@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/opencode-sidecar/opencode-sidecar/host/hosttest"
 )
 
 // server is a command that serves "hello" on a free port and says which.
@@ -184,7 +186,9 @@ func TestCommandsNeedPermission(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newRigWith(t, map[string]any{"permission": map[string]any{
 		"bash": map[string]any{"*": "allow", "touch *": "deny"}, "external_directory": "deny",
-	}}))
+	}, "agent": map[string]any{"reader": map[string]any{
+		"mode": "all", "description": "reads", "prompt": "You read.", "permission": map[string]any{"bash": "deny"},
+	}}}))
 	mark := filepath.Join(s.Dir, "mark")
 	for line, want := range map[string]string{
 		"echo a && touch mark":            "nothing was done",
@@ -196,6 +200,33 @@ func TestCommandsNeedPermission(t *testing.T) {
 		s.contains(line, s.ask("run_background", map[string]any{"command": line, "waitMs": 5000}), want)
 	}
 	s.contains("a foreign directory", s.ask("run_background", map[string]any{"command": "true", "cwd": "/"}), "outside of the project")
+	// An agent without bash has none here, as the main one and as that of a task.
+	ctx, session := deadline(t, limit), s.session()
+	reading := hosttest.Text(Call("run_background", map[string]any{"command": "echo > mark"}), "@say tried")
+	reading.Agent = "reader"
+	if _, err := s.Prompt(ctx, session, reading); err != nil {
+		t.Fatal(err)
+	}
+	s.prompt(session, DelegateWith(map[string]any{"agent": "reader", "background": false}, Call("run_background", map[string]any{"command": "echo > mark"}), "@say tried"), "@say ok")
+	children, err := s.Children(ctx, session)
+	if err != nil || len(children) != 1 {
+		t.Fatalf("%d children, %v", len(children), err)
+	}
+	for _, id := range []string{session, children[0].ID} {
+		messages, err := s.Messages(ctx, id, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := ""
+		for _, m := range messages {
+			for _, c := range m.Calls() {
+				if c.Tool == "run_background" {
+					said += c.State.Output + c.State.Error
+				}
+			}
+		}
+		s.contains("an agent without bash", said, "the user's rules do not allow this command")
+	}
 	if _, err := os.Stat(mark); err == nil {
 		t.Error("a denied command has run")
 	}
