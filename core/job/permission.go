@@ -61,6 +61,9 @@ func NeedsOf(line string, at Place) Needs {
 		return Needs{External: n.out.External, Commands: pieces(line), Always: []string{whole}, Whole: true}
 	}
 	syntax.Walk(file, n.visit)
+	if len(n.out.Commands) == 0 {
+		n.command(strings.TrimSpace(line), nil)
+	}
 	return n.out
 }
 
@@ -86,7 +89,17 @@ func parse(line string) (*syntax.File, bool) {
 		return nil, false
 	}
 	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(line), "")
-	return file, err == nil
+	if err != nil {
+		return nil, false
+	}
+	hidden := false
+	syntax.Walk(file, func(node syntax.Node) bool {
+		if glob, ok := node.(*syntax.ExtGlob); ok { // of which the parser looks at nothing
+			hidden = hidden || strings.ContainsAny(glob.Pattern.Value, "$`<>")
+		}
+		return !hidden
+	})
+	return file, !hidden
 }
 
 // pieces is a line, and what there is of it when it is cut wherever a command may
@@ -141,7 +154,7 @@ func (n *needs) visit(node syntax.Node) bool {
 		n.prefix(stmt, cmd.Stmt)
 	case *syntax.CoprocClause:
 		n.prefix(stmt, cmd.Stmt)
-	case *syntax.LetClause, *syntax.ArithmCmd:
+	case *syntax.LetClause, *syntax.ArithmCmd, *syntax.TestClause, *syntax.DeclClause:
 		n.command(n.text(cmd.Pos(), cmd.End()), nil)
 	}
 	for _, r := range stmt.Redirs { // those of a simple command are in its pattern
@@ -196,7 +209,7 @@ func (n *needs) call(stmt *syntax.Stmt, call *syntax.CallExpr) {
 		words = append(strings.Fields(n.text(from, call.Pos())), words...)
 	}
 	if len(words) == 0 { // only assignments, or nothing but redirections
-		if slices.ContainsFunc(stmt.Redirs, n.writes) {
+		if slices.ContainsFunc(stmt.Redirs, n.writes) || slices.ContainsFunc(call.Assigns, calculates) {
 			n.command(n.source(stmt, from), nil)
 		}
 		return
@@ -208,8 +221,7 @@ func (n *needs) call(stmt *syntax.Stmt, call *syntax.CallExpr) {
 			}
 		}
 	}
-	silent := slices.Contains(directoryPrograms, words[0]) || words[0] == "unset" ||
-		words[0] == "[" && words[len(words)-1] == "]"
+	silent := slices.Contains(directoryPrograms, words[0])
 	switch {
 	case !silent && n.right[stmt] && !slices.ContainsFunc(stmt.Redirs, n.writes):
 		n.command(n.text(from, call.End()), words)
@@ -222,6 +234,22 @@ func (n *needs) call(stmt *syntax.Stmt, call *syntax.CallExpr) {
 			}
 		}
 	}
+}
+
+// calculates reports whether an assignment has the shell do arithmetic, in which
+// the values of variables are evaluated, too.
+func calculates(a *syntax.Assign) bool {
+	found := a.Index != nil
+	syntax.Walk(a, func(node syntax.Node) bool {
+		switch node := node.(type) {
+		case *syntax.ArithmExp:
+			found = true
+		case *syntax.ParamExp:
+			found = found || node.Index != nil || node.Slice != nil
+		}
+		return !found
+	})
+	return found
 }
 
 // literal reports whether an argument is of a kind in which OpenCode sees paths.

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -104,13 +105,17 @@ func checkDir(dir string) error {
 	return nil
 }
 
+// variable is the name of a variable that a shell knows as one. Others may be
+// functions to it.
+var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
 func checkEnv(env map[string]string) error {
 	all := 0
 	for name, value := range env {
 		size := len(name) + len(value) + 2
 		all += size
 		switch {
-		case name == "" || strings.ContainsAny(name, "=\x00"):
+		case !variable.MatchString(name):
 			return wrong("env", "%q is not the name of a variable", name)
 		case strings.ContainsRune(value, 0):
 			return wrong("env", "%s must not contain a NUL character", name)

@@ -123,7 +123,7 @@ func (t toolset) run(ctx context.Context, c tool.Call, a runArgs) (tool.Result, 
 	if err := s.check(); err != nil {
 		return tool.Result{}, explain(err)
 	}
-	if err := t.allowed(ctx, c.CallID, w, s.Command, s.Dir); err != nil {
+	if err := t.allowed(ctx, c.CallID, w, errand{line: s.Command, dir: s.Dir, env: s.Env, input: s.Input}); err != nil {
 		return tool.Result{}, err
 	}
 	j, err := t.engine.Start(ctx, s)
@@ -252,7 +252,7 @@ func (t toolset) write(ctx context.Context, c tool.Call, a writeArgs) (tool.Resu
 		return tool.Result{}, err
 	}
 	// Who may not run a command may not type into it either.
-	if err := t.allowed(ctx, c.CallID, w, j.Command, j.Dir); err != nil {
+	if err := t.allowed(ctx, c.CallID, w, errand{line: j.Command, dir: j.Dir, input: a.Input}); err != nil {
 		return tool.Result{}, err
 	}
 	var did []string

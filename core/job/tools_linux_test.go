@@ -288,3 +288,49 @@ func TestAnEndThatWasReadIsKnown(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// What runs code without a command in it is asked for all the same.
+func TestNothingRunsUnasked(t *testing.T) {
+	for _, line := range []string{
+		`x='a[$(touch pwn)]'; y=$((x))`, `[ -v 'a[$(touch pwn)]' ]`, `declare -i z='a[$(touch pwn)]'`, `[[ 'a[$(touch pwn)]' -eq 1 ]]`,
+		`[[ a == @($(touch pwn)|b) ]]`, `case a in @($(touch pwn))) ;; esac`, `x=$(<.env); declare -p x`, `cd .`, `x='a[$(touch pwn)]'; unset "$x"`,
+	} {
+		d := newDesk(t, Options{Shell: []string{"/bin/bash", "-O", "extglob", "-c"}})
+		d.deny = func(host.Ask) error { return &host.CallError{Call: "tool.ask", Name: "PermissionDeniedError", Message: "no"} }
+		raw, err := json.Marshal(map[string]any{"command": line, "waitMs": 5000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.holds(d.fails("run_background", string(raw)), "nothing was done")
+		if _, err := os.Stat(filepath.Join(d.project, "pwn")); err == nil {
+			t.Errorf("%s has run", line)
+		}
+	}
+}
+
+// Variables and input can make another command of the one that is allowed.
+func TestVariablesAndInputAreAskedFor(t *testing.T) {
+	d := newDesk(t, Options{})
+	d.says("run_background", `{"command":"ls -l | cat","env":{"PATH":"./bin:/bin","A":"b c"},"waitMs":5000}`)
+	d.says("run_background", `{"command":"sh","stdin":"touch x; cat /etc/hostname\n","waitMs":5000}`)
+	_, id := d.says("run_background", `{"command":"cat","stdin":"touch x","interactive":true}`)
+	d.says("write_background", `{"taskId":"`+id+`","input":"rm y\n","eof":true}`)
+	var patterns [][]string
+	for _, q := range d.asked {
+		patterns = append(patterns, q.Patterns)
+	}
+	want := [][]string{
+		{"A='b c' PATH=./bin:/bin ls -l", "A='b c' PATH=./bin:/bin cat"},
+		{"/etc/*"}, {"sh", "touch x", "cat /etc/hostname"}, {"cat"}, {"cat"},
+	}
+	if diff := cmp.Diff(want, patterns); diff != "" {
+		t.Error(diff)
+	}
+	if got := d.asked[len(d.asked)-1].Metadata["input"]; got != "rm y\n" {
+		t.Errorf("of what is typed is shown: %v", got)
+	}
+	if got := d.asked[0].Metadata["env"]; !cmp.Equal(got, map[string]string{"PATH": "./bin:/bin", "A": "b c"}) {
+		t.Errorf("of the variables is shown: %v", got)
+	}
+	d.holds(d.fails("run_background", `{"command":"ls","env":{"BASH_FUNC_ls%%":"() { touch pwn; }"}}`), "env", "is not the name of a variable")
+}
