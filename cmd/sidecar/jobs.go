@@ -30,17 +30,32 @@ func (a *app) runJobs(ctx context.Context) {
 		defer close(recovered)
 		select {
 		case <-a.owned:
+			a.recoverJobs(ctx)
 		case <-ctx.Done():
-			return
-		}
-		if n, err := a.jobs.Recover(ctx); err != nil {
-			a.log.Warn().Err(err).Msg("background commands of an earlier sidecar")
-		} else if n > 0 {
-			a.log.Info().Int("commands", n).Msg("background commands of an earlier sidecar ended")
 		}
 	}()
 	a.jobs.Run(ctx)
 	<-recovered
+}
+
+// recoverJobs ends what dead sidecars have left running, and tries again as long as
+// something is in the way.
+func (a *app) recoverJobs(ctx context.Context) {
+	for wait := time.Second; ; wait = min(4*wait, 5*time.Minute) {
+		n, err := a.jobs.Recover(ctx)
+		if n > 0 {
+			a.log.Info().Int("commands", n).Msg("background commands of an earlier sidecar ended")
+		}
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		a.log.Warn().Err(err).Msg("background commands of an earlier sidecar")
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // jobStarted takes note of a command of whose end a session is to be told.
@@ -70,10 +85,8 @@ func (a *app) jobEnded(ctx context.Context, j job.Job) {
 	switch {
 	case !j.Notify || j.Session == "":
 		return
-	case j.State == job.Killed: // by the session itself
+	case j.State == job.Killed && j.EndedBy == j.Session: // which knows, or is gone
 		a.tasks.Forgo(ctx, j.Session, j.ID)
-		return
-	case j.State == job.Interrupted && a.ending():
 		return
 	}
 	news := delegate.News{ID: j.ID, Session: j.Session, Directory: j.Directory, Worktree: j.Worktree, Text: a.jobs.Report(j.ID)}
@@ -87,14 +100,4 @@ func (a *app) toasts(directory string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.toasted[directory]
-}
-
-// ending reports whether the shutdown has begun.
-func (a *app) ending() bool {
-	select {
-	case <-a.lifecycle.Started():
-		return true
-	default:
-		return false
-	}
 }

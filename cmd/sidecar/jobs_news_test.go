@@ -26,10 +26,11 @@ func TestTheEndOfACommandIsNews(t *testing.T) {
 	}{
 		{"nobody asked", job.Job{ID: "job_1", Session: "ses_1", State: job.Done}, false, false},
 		{"it has no session", job.Job{ID: "job_2", Notify: true, State: job.Done}, false, false},
-		{"the session has killed it", job.Job{ID: "job_3", Session: "ses_3", Notify: true, State: job.Killed}, false, false},
+		{"the session has killed it", job.Job{ID: "job_3", Session: "ses_3", Notify: true, State: job.Killed, EndedBy: "ses_3"}, false, false},
+		{"another session has killed it", job.Job{ID: "job_8", Session: "ses_8", Notify: true, State: job.Killed, EndedBy: "ses_9"}, false, true},
 		{"it has failed", job.Job{ID: "job_4", Session: "ses_4", Notify: true, State: job.Error}, false, true},
 		{"the sidecar that ran it has died", job.Job{ID: "job_5", Session: "ses_5", Notify: true, State: job.Interrupted}, false, true},
-		{"the sidecar shuts down", job.Job{ID: "job_6", Session: "ses_6", Notify: true, State: job.Interrupted}, true, false},
+		{"the sidecar shuts down", job.Job{ID: "job_6", Session: "ses_6", Notify: true, State: job.Interrupted}, true, true},
 		{"it ends by itself meanwhile", job.Job{ID: "job_7", Session: "ses_7", Notify: true, State: job.Done}, true, true},
 	} {
 		if c.shutdown && !over {

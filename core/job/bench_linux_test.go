@@ -70,7 +70,7 @@ func BenchmarkKill(b *testing.B) {
 		}
 		b.StartTimer()
 		start := time.Now()
-		if _, err := r.Kill(b.Context(), j.ID); err != nil {
+		if _, err := r.Kill(b.Context(), j.ID, ""); err != nil {
 			b.Fatal(err)
 		}
 		took = append(took, time.Since(start))

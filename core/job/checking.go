@@ -94,7 +94,11 @@ func (t toolset) shown(ctx context.Context, c tool.Call, id string, q Query, sai
 		next = ""
 	}
 	if j.Spill != "" {
-		next = strings.TrimSpace(next + " All of its output is in " + j.Spill + ".*" + spillEnding + ".")
+		which := "All"
+		if j.SpillCut {
+			which = "The beginning"
+		}
+		next = strings.TrimSpace(next + " " + which + " of its output is in " + j.Spill + ".*" + spillEnding + ".")
 	}
 	if next != "" {
 		parts = append(parts, next)
@@ -120,5 +124,5 @@ func omitted(p Part, q Query) string {
 	if !p.Skipped {
 		return ""
 	}
-	return fmt.Sprintf(" (earlier lines are left out; the last %d at most are shown)", cmp.Or(q.Tail, tailLines))
+	return fmt.Sprintf(" (earlier lines are left out: at most %d lines and %d KB are shown, and the cursor 0.0 reads from the beginning)", cmp.Or(q.Tail, tailLines), maxShown>>10)
 }

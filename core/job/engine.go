@@ -302,8 +302,9 @@ func (e *Engine) retireLocked(r *run) {
 		}
 	}
 	memory := int64(0)
-	for _, old := range slices.Backward(e.ended) {
-		if memory += old.kept(); memory > e.o.Memory {
+	for i, old := range slices.Backward(e.ended) {
+		// Somebody is about to be told of the last one.
+		if memory += old.kept(); memory > e.o.Memory && i < len(e.ended)-1 {
 			memory -= old.forget()
 		}
 	}
@@ -319,6 +320,14 @@ func (e *Engine) recount(ctx context.Context) {
 			e.o.Log.Warn().Err(err).Str("job", r.id).Msg("who is left of a background command is not known")
 		}
 	}
+}
+
+// writes reports whether a command may still print something.
+func (e *Engine) writes(id string) bool {
+	e.mu.Lock()
+	r := e.runs[id]
+	e.mu.Unlock()
+	return r != nil && !r.snapshot().State.Terminal()
 }
 
 // find returns a run by its id.

@@ -65,22 +65,22 @@ func TestWhatEndsACommandNamesItsState(t *testing.T) {
 	if waiting.State != Pending || waiting.Position != 1 {
 		t.Errorf("%+v", waiting)
 	}
-	if j, err := r.Kill(t.Context(), waiting.ID); err != nil || j.State != Killed || j.Exited || !j.Started.IsZero() {
+	if j, err := r.Kill(t.Context(), waiting.ID, ""); err != nil || j.State != Killed || j.Exited || !j.Started.IsZero() {
 		t.Errorf("%+v, %v", j, err)
 	}
-	if j, err := r.Kill(t.Context(), asked.ID); err != nil || j.State != Killed || j.Signal != "SIGTERM" {
+	if j, err := r.Kill(t.Context(), asked.ID, ""); err != nil || j.State != Killed || j.Signal != "SIGTERM" {
 		t.Errorf("%+v, %v", j, err)
 	}
 	if j := r.end(slow); j.State != Timeout || j.Signal != "SIGKILL" {
 		t.Errorf("%+v", j)
 	}
 	done := r.end(r.start(Spec{Command: "true"}))
-	if j, err := r.Kill(t.Context(), done.ID); err != nil || j.State != Done {
+	if j, err := r.Kill(t.Context(), done.ID, ""); err != nil || j.State != Done {
 		t.Errorf("%+v, %v", j, err)
 	}
 	caught := r.start(Spec{Command: "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done"})
 	r.until(caught, Until{Pattern: "ready"})
-	if j, err := r.Kill(t.Context(), caught.ID); err != nil || j.State != Killed || j.Code != 0 || j.Signal != "" {
+	if j, err := r.Kill(t.Context(), caught.ID, ""); err != nil || j.State != Killed || j.Code != 0 || j.Signal != "" {
 		t.Errorf("%+v, %v", j, err)
 	}
 	last := r.start(Spec{Command: "sleep 300"})
@@ -185,7 +185,7 @@ func TestBadInputNamesItsField(t *testing.T) {
 	}
 	ctx := t.Context()
 	_, get := r.Get("job_x")
-	_, kill := r.Kill(ctx, "job_x")
+	_, kill := r.Kill(ctx, "job_x", "")
 	_, read := r.Read("job_x", Query{})
 	_, wait := r.Wait(ctx, "job_x", Until{})
 	_, write := r.Write(ctx, "job_x", nil)
@@ -239,7 +239,7 @@ func TestACommandThatCannotStartSaysWhy(t *testing.T) {
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Kill(t.Context(), first.ID); err != nil {
+	if _, err := r.Kill(t.Context(), first.ID, ""); err != nil {
 		t.Fatal(err)
 	}
 	if j := r.end(second); j.State != Error || !strings.Contains(j.Problem, "cwd: "+dir+" does not exist") {
@@ -299,7 +299,7 @@ func TestInputIsWrittenAndClosed(t *testing.T) {
 		_, err := r.Write(context.Background(), deaf.ID, make([]byte, 1<<20))
 		blocked <- err
 	}()
-	if _, err := r.Kill(ctx, deaf.ID); err != nil {
+	if _, err := r.Kill(ctx, deaf.ID, ""); err != nil {
 		t.Error(err)
 	}
 	if err := <-blocked; err == nil {
@@ -326,7 +326,7 @@ func TestATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.until(j, Until{Pattern: "^30 100$"})
-	j, err := r.Kill(t.Context(), j.ID)
+	j, err := r.Kill(t.Context(), j.ID, "")
 	if err != nil || j.State != Killed {
 		t.Errorf("%+v, %v", j, err)
 	}

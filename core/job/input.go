@@ -10,10 +10,9 @@ import (
 )
 
 // feed gives the command its first input, and the end of it unless there may be
-// more.
+// more. It gives up the token of writing, which the caller has taken.
 func (r *run) feed(to *os.File) {
-	r.writing <- struct{}{}
-	defer func() { <-r.writing }()
+	defer r.written()
 	_, _ = io.WriteString(to, r.spec.Input) // what it does not read is its own affair
 	if !r.spec.Interactive && r.spec.PTY == nil {
 		_ = to.Close()
@@ -28,21 +27,22 @@ func (e *Engine) Write(ctx context.Context, id string, data []byte) (int, error)
 	if err != nil {
 		return 0, err
 	}
-	select {
-	case r.writing <- struct{}{}:
-		defer func() { <-r.writing }()
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
-	case <-r.done:
-		return 0, ErrEnded
+	if err := r.write(ctx); err != nil {
+		return 0, err
 	}
+	defer r.written()
 	f, err := r.openInput()
 	if err != nil {
 		return 0, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = f.SetWriteDeadline(time.Unix(1, 0)) })
+	late := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = f.SetWriteDeadline(time.Unix(1, 0))
+		close(late)
+	})
 	n, err := f.Write(data)
 	if !stop() {
+		<-late
 		_ = f.SetWriteDeadline(time.Time{})
 	}
 	switch {
@@ -69,6 +69,10 @@ func (e *Engine) CloseInput(ctx context.Context, id string) error {
 		_, err := e.Write(ctx, id, []byte{0x04})
 		return err
 	}
+	if err := r.write(ctx); err != nil { // what is being written comes first
+		return err
+	}
+	defer r.written()
 	f, err := r.openInput()
 	if err != nil {
 		return err
@@ -78,6 +82,20 @@ func (e *Engine) CloseInput(ctx context.Context, id string) error {
 	r.mu.Unlock()
 	return f.Close()
 }
+
+// write waits until nobody else writes to the input; written comes afterwards.
+func (r *run) write(ctx context.Context) error {
+	select {
+	case r.writing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-r.done:
+		return ErrEnded
+	}
+}
+
+func (r *run) written() { <-r.writing }
 
 // openInput returns the input of a command that runs.
 func (r *run) openInput() (*os.File, error) {

@@ -60,6 +60,8 @@ type Job struct {
 	Exited bool   `json:"exited,omitempty"`
 	Code   int    `json:"code,omitempty"`   // -1 with a Signal
 	Signal string `json:"signal,omitempty"` // such as "SIGKILL"; empty for an exit by itself
+	// EndedBy is the session that has killed it, empty if none has.
+	EndedBy string `json:"endedBy,omitempty"`
 	// Problem says in a sentence what went wrong besides: why it could not start,
 	// or what could not be ended.
 	Problem string `json:"problem,omitempty"`
@@ -72,6 +74,8 @@ type Job struct {
 	// Spill is the path of the files with all of its output, without the ending
 	// .stdout.log or .stderr.log; empty if there are none.
 	Spill string `json:"spill,omitempty"`
+	// SpillCut says that a file holds only the beginning.
+	SpillCut bool `json:"spillCut,omitempty"`
 }
 
 // Written counts the output on a stream.

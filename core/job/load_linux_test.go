@@ -121,7 +121,7 @@ func TestAThousandCommandsLeaveNothing(t *testing.T) {
 		}
 		j := r.start(s)
 		if i%5 == 4 {
-			if _, err := r.Kill(t.Context(), j.ID); err != nil {
+			if _, err := r.Kill(t.Context(), j.ID, ""); err != nil {
 				t.Fatal(err)
 			}
 		}

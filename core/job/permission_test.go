@@ -120,7 +120,7 @@ func TestWhatIsNoShellIsAskedForAsAWhole(t *testing.T) {
 		"echo 'unterminated": {"echo 'unterminated"}, "a;;b": {"a", "b"}, "a &&": {"a"}, "if x": {"x"}, "echo $(": {"echo $"}, "echo `x": {"echo", "x"},
 		")": nil, "a | | b": {"a", "b"}, "echo \\$(a)": {"echo \\$", "a"}, "${": nil, "f( {": {"f"},
 		"shopt -s extglob\necho @($(t))": {"shopt -s extglob", "echo @", "t"},
-		"touch a\n) && ! rm  -r b": {"touch a", "rm -r b"}, "a; a; then a (": {"a"},
+		"touch a\n) && ! rm  -r b":       {"touch a", "rm -r b"}, "a; a; then a (": {"a"},
 	} {
 		want := Needs{Commands: append([]string{line}, slices.DeleteFunc(pieces, func(p string) bool { return p == line })...), Always: []string{line}, Whole: true}
 		if diff := cmp.Diff(want, NeedsOf(" "+line+"\n", project)); diff != "" {

@@ -59,11 +59,15 @@ func (r *run) spawn() (*process, error) {
 	if r.spec.PTY != nil {
 		onTerminal(cmd)
 	}
-	spilled, spill := r.spill.open(r.id, r.spec)
+	spilled, spill := r.spill.open(r.id, r.spec, r.engine.writes)
 	if p.tree, err = r.engine.o.Keeper.Start(cmd, r.cookie); err != nil {
 		p.close()
 		closeAll(spilled[:])
 		return nil, explained(err, cmd)
+	}
+	feeds := pipes.input != nil && (r.spec.Input != "" || !r.spec.Interactive && r.spec.PTY == nil)
+	if feeds {
+		r.writing <- struct{}{} // before anybody else can
 	}
 	r.mu.Lock()
 	r.job.State, r.job.Started, r.job.Pid, r.job.Spill = Running, time.Now(), p.tree.Pid(), spill
@@ -78,7 +82,7 @@ func (r *run) spawn() (*process, error) {
 			pumps.Go(func() { r.pump(i, f, spilled[i]) })
 		}
 	}
-	if pipes.input != nil && (r.spec.Input != "" || !r.spec.Interactive && r.spec.PTY == nil) {
+	if feeds {
 		p.feeds.Go(func() { r.feed(pipes.input) })
 	}
 	go func() { // ends with the shell, which whoever attends to it sees to
@@ -174,10 +178,11 @@ func (r *run) pump(stream int, from, spill *os.File) {
 		n, err := from.Read(buf)
 		if n > 0 {
 			r.take(stream, buf[:n])
-			if spill != nil && limit > 0 {
+			if spill != nil && limit >= 0 {
 				m, writeErr := spill.Write(buf[:min(int64(n), limit)])
-				if limit -= int64(m); writeErr != nil {
-					limit = 0
+				if limit -= int64(m); m < n || writeErr != nil {
+					limit = -1
+					r.cut()
 				}
 			}
 		}
@@ -188,6 +193,13 @@ func (r *run) pump(stream int, from, spill *os.File) {
 			return
 		}
 	}
+}
+
+// cut notes that a file does not hold all.
+func (r *run) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.job.SpillCut = true
 }
 
 // take keeps what a stream said and shows it to those who wait for it.

@@ -69,7 +69,8 @@ type Query struct {
 	Plain bool
 	// Max is the most bytes of output to look at in each stream; 0 for all. What
 	// comes after them is left for the next reading, with a Tail what comes before
-	// is skipped.
+	// is skipped. With a Filter all is looked at, and Max bounds the lines that
+	// match: the last ones are returned.
 	Max int
 }
 
@@ -188,7 +189,7 @@ func (r *reading) text(q Query, filter *regexp.Regexp) (part Part, next int64, m
 	if n := len(r.pieces); n > 0 {
 		next = r.pieces[n-1].end()
 	}
-	if q.Max > 0 {
+	if q.Max > 0 && filter == nil {
 		part.Skipped, more = r.limit(max(q.Max, minRead), q.Tail > 0, q.Plain)
 		if n := len(r.pieces); n > 0 && more {
 			next = r.pieces[n-1].end()
@@ -227,6 +228,19 @@ func (r *reading) text(q Query, filter *regexp.Regexp) (part Part, next int64, m
 	if q.Tail > 0 && len(lines) > q.Tail {
 		lines = lines[len(lines)-q.Tail:]
 		part.Skipped = true
+	}
+	if filter != nil && q.Max > 0 {
+		size := 0
+		for i, line := range slices.Backward(lines) {
+			if size += len(line); size <= q.Max {
+				continue
+			}
+			part.Skipped = true
+			if lines = lines[i+1:]; len(lines) == 0 {
+				lines = [][]byte{line[len(line)-q.Max:]}
+			}
+			break
+		}
 	}
 	part.Text = strings.ToValidUTF8(string(bytes.Join(lines, nil)), string(utf8.RuneError))
 	return part, next, more

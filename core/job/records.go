@@ -50,9 +50,7 @@ func (r *run) record(ctx context.Context) error {
 	}
 	version, owner := r.version, r.owner
 	r.mu.Unlock()
-	if len(s.Job.Command) > maxRecorded {
-		s.Job.Command = s.Job.Command[:maxRecorded-partRune([]byte(s.Job.Command[:maxRecorded]))]
-	}
+	s.Job.Command = cutAt(s.Job.Command, maxRecorded)
 	body, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -71,13 +69,24 @@ func (r *run) record(ctx context.Context) error {
 	return nil
 }
 
-// erase removes the record of a run of which nothing is left.
-func (r *run) erase(ctx context.Context) {
+// cutAt returns what of s fits into n bytes, in whole characters.
+func cutAt(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n-partRune([]byte(s[:n]))]
+}
+
+// erase removes the record of a run of which nothing is left. It reports whether
+// it is gone.
+func (r *run) erase(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, storeLimit)
 	defer cancel()
 	if err := r.engine.o.Store.Delete(ctx, Kind, r.id); err != nil {
 		r.engine.o.Log.Warn().Err(err).Str("job", r.id).Msg("a background command's record is not removed")
+		return false
 	}
+	return true
 }
 
 // Recover ends what dead sidecars have left running. Commands of our own owner,

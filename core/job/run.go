@@ -47,6 +47,7 @@ type run struct {
 	closed  bool // nothing more will be written
 	verdict State
 	grace   time.Duration
+	hasten  func()   // ends the grace that runs; nil if none does
 	input   *os.File // nil if there is none
 	isOver  bool     // the job's state is final
 	tree    *proc.Tree
@@ -132,14 +133,21 @@ func (r *run) outputs() [len(streams)]ring {
 	return out
 }
 
-// condemn makes a run end in a state, unless it has another verdict already or has
-// ended. It does not wait.
-func (r *run) condemn(as State, grace time.Duration) {
+// condemn makes a run end in a state on behalf of a session, unless it has another
+// verdict already or has ended: then it may only shorten the grace. It does not
+// wait.
+func (r *run) condemn(as State, by string, grace time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.verdict == "" && !r.isOver {
-		r.verdict, r.grace = as, grace
+	switch {
+	case r.isOver:
+	case r.verdict == "":
+		r.verdict, r.grace, r.job.EndedBy = as, grace, by
 		close(r.ending)
+	case r.hasten == nil:
+		r.grace = min(r.grace, grace)
+	default:
+		time.AfterFunc(grace, r.hasten) // which does nothing any more once it is over
 	}
 }
 
@@ -178,15 +186,15 @@ func (r *run) attend(ctx context.Context, p *process) error {
 	select {
 	case <-p.over:
 	case <-timer.C:
-		r.condemn(Timeout, r.engine.o.Grace)
+		r.condemn(Timeout, "", r.engine.o.Grace)
 	case <-r.ending:
 	}
-	grace, itself := r.judge(p)
+	end, cancel := context.WithTimeout(ctx, r.engine.o.Grace+endLimit)
+	defer cancel()
+	grace, itself := r.judge(p, cancel)
 	if itself {
 		return nil
 	}
-	end, cancel := context.WithTimeout(ctx, grace+endLimit)
-	defer cancel()
 	_, err := p.tree.End(end, grace)
 	drain := time.NewTimer(drainLimit)
 	defer drain.Stop()
@@ -202,8 +210,9 @@ func (r *run) attend(ctx context.Context, p *process) error {
 }
 
 // judge reports whether the command has ended by itself, perhaps a moment before
-// somebody wanted its end; then nobody can any more. Else it returns the grace.
-func (r *run) judge(p *process) (grace time.Duration, itself bool) {
+// somebody wanted its end; then nobody can any more. Else it returns the grace,
+// which hasten ends.
+func (r *run) judge(p *process, hasten func()) (grace time.Duration, itself bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	select {
@@ -211,6 +220,7 @@ func (r *run) judge(p *process) (grace time.Duration, itself bool) {
 		r.verdict, r.isOver = "", true
 		return 0, true
 	default:
+		r.hasten = hasten
 		return r.grace, false
 	}
 }
@@ -244,7 +254,7 @@ func (r *run) settle(ctx context.Context, p *process, problem error) {
 
 // abandon ends a run that has never had a place.
 func (r *run) abandon(ctx context.Context, as State) {
-	r.condemn(as, 0)
+	r.condemn(as, "", 0)
 	r.close(func(*Job) {})
 	r.finish(ctx, false)
 }
@@ -259,7 +269,10 @@ func (r *run) close(change func(*Job)) {
 		r.job.State = r.verdict
 	}
 	r.isOver, r.closed, r.input = true, true, nil
-	r.spec.Input, r.spec.Env = "", nil // may be large, and may be secret
+	r.spec.Input, r.spec.Env, r.spec.Command = "", nil, "" // may be large, and may be secret
+	if len(r.job.Command) > maxRecorded {
+		r.job.Command = strings.Clone(cutAt(r.job.Command, maxRecorded))
+	}
 	r.job.Ended = time.Now()
 	for i := range r.out {
 		r.out[i].settle()
@@ -280,13 +293,12 @@ func (r *run) finish(ctx context.Context, hadPlace bool) {
 	close(r.done)
 	r.engine.retire(ctx, r, hadPlace)
 	r.engine.tell(ctx, j)
-	if j.Left == 0 {
-		r.erase(ctx)
+	if j.Left == 0 && r.erase(ctx) {
 		return
 	}
 	r.mu.Lock()
 	r.heard = true
-	gone := r.job.Left == 0 // meanwhile, and its record with them
+	gone := j.Left > 0 && r.job.Left == 0 // meanwhile, and its record with them
 	r.mu.Unlock()
 	if gone {
 		return

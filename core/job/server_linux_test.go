@@ -47,7 +47,7 @@ func TestAServerIsAwaitedCalledAndKilled(t *testing.T) {
 	if got, err := call(); got != "hello" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
-	if j, err := r.Kill(t.Context(), j.ID); err != nil || j.State != Killed {
+	if j, err := r.Kill(t.Context(), j.ID, ""); err != nil || j.State != Killed {
 		t.Errorf("%+v, %v", j, err)
 	}
 	if got, err := call(); err == nil {

@@ -46,15 +46,16 @@ func (s Spill) keeping(age time.Duration) Spill {
 func (s Spill) maxFile() int64 { return cmp.Or(max(s.File, 0), DefaultSpillFile) }
 
 // open makes the files for a command, if it wants any, and returns them and their
-// common path. Without them a command runs all the same.
-func (s Spill) open(id string, spec Spec) (files [len(streams)]*os.File, path string) {
+// common path. Without them a command runs all the same. Files of commands that
+// still write to theirs stay.
+func (s Spill) open(id string, spec Spec, writes func(id string) bool) (files [len(streams)]*os.File, path string) {
 	if s.Folder == "" || !spec.Spill {
 		return files, ""
 	}
 	if err := os.MkdirAll(s.Folder, 0o700); err != nil {
 		return files, ""
 	}
-	s.prune(time.Now())
+	s.prune(time.Now(), writes)
 	path = filepath.Join(s.Folder, id)
 	for i, stream := range streams {
 		if stream == Stderr && spec.PTY != nil {
@@ -74,7 +75,7 @@ func spillName(path string, s Stream) string { return path + "." + string(s) + s
 
 // prune removes files of ours that are too old and, the oldest first, those that
 // are too much.
-func (s Spill) prune(now time.Time) {
+func (s Spill) prune(now time.Time, writes func(id string) bool) {
 	names, err := os.ReadDir(s.Folder)
 	if err != nil {
 		return
@@ -87,6 +88,9 @@ func (s Spill) prune(now time.Time) {
 	var files []file
 	for _, n := range names {
 		info, err := n.Info()
+		if id, _, _ := strings.Cut(n.Name(), "."); writes(id) {
+			continue
+		}
 		if err == nil && info.Mode().IsRegular() && strings.HasPrefix(n.Name(), IDPrefix) && strings.HasSuffix(n.Name(), spillEnding) {
 			files = append(files, file{n.Name(), info.Size(), info.ModTime()})
 		}

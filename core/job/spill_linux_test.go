@@ -61,7 +61,7 @@ func TestOldFilesAreRemoved(t *testing.T) {
 	now := time.Now()
 	for name, age := range map[string]time.Duration{
 		"job_new.stdout.log": time.Minute, "job_a.stdout.log": time.Hour, "job_b.stderr.log": 2 * time.Hour, "job_c.stdout.log": 3 * time.Hour,
-		"job_old.stdout.log": 48 * time.Hour, "mine.log": 48 * time.Hour, "job_mine.txt": 48 * time.Hour,
+		"job_old.stdout.log": 48 * time.Hour, "job_runs.stdout.log": 48 * time.Hour, "mine.log": 48 * time.Hour, "job_mine.txt": 48 * time.Hour,
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, make([]byte, 1000), 0o600); err != nil {
@@ -82,12 +82,12 @@ func TestOldFilesAreRemoved(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	Spill{Folder: dir, Total: 3000}.keeping(24 * time.Hour).prune(now)
-	if got, want := names(), "job_a.stdout.log job_b.stderr.log job_dir.log job_mine.txt job_new.stdout.log mine.log"; got != want {
+	Spill{Folder: dir, Total: 3000}.keeping(24*time.Hour).prune(now, func(id string) bool { return id == "job_runs" })
+	if got, want := names(), "job_a.stdout.log job_b.stderr.log job_dir.log job_mine.txt job_new.stdout.log job_runs.stdout.log mine.log"; got != want {
 		t.Errorf("left %s, want %s", got, want)
 	}
-	Spill{Folder: dir, Total: 10}.keeping(DefaultSpillAge).prune(now)
-	if got, want := names(), "job_dir.log job_mine.txt job_new.stdout.log mine.log"; got != want {
+	Spill{Folder: dir, Total: 10}.keeping(DefaultSpillAge).prune(now, func(id string) bool { return id == "job_runs" })
+	if got, want := names(), "job_dir.log job_mine.txt job_new.stdout.log job_runs.stdout.log mine.log"; got != want {
 		t.Errorf("left %s, want %s", got, want)
 	}
 }

@@ -48,7 +48,7 @@ func (e *Engine) EndAll(ctx context.Context, as State, which func(Job) bool) err
 	var wg sync.WaitGroup
 	for i, r := range chosen {
 		wg.Go(func() {
-			if errs[i] = e.end(ctx, r, as, grace); errs[i] != nil {
+			if errs[i] = e.end(ctx, r, as, "", grace); errs[i] != nil {
 				return
 			}
 			select {
@@ -77,39 +77,40 @@ func (e *Engine) SessionDeleted(session string) {
 		e.running.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), e.o.Grace+2*endLimit)
 			defer cancel()
-			if err := e.end(ctx, r, Killed, e.o.Grace); err != nil {
+			if err := e.end(ctx, r, Killed, session, e.o.Grace); err != nil {
 				e.o.Log.Warn().Err(err).Str("job", r.id).Msg("a command of a deleted session is not ended")
 			}
 		})
 	}
 }
 
-// Kill ends a command that runs or waits, or what one that has ended left behind,
-// and returns it as it is then. Its state stays what it is if it has ended by
+// Kill ends a command that runs or waits, or what one that has ended left behind, on
+// behalf of a session, and returns it as it is then. Its state stays what it is if it has ended by
 // itself. The error is a FieldError that wraps ErrUnknown, wraps proc.ErrSurvivors,
 // or is the cause of ctx.
-func (e *Engine) Kill(ctx context.Context, id string) (Job, error) {
+func (e *Engine) Kill(ctx context.Context, id, session string) (Job, error) {
 	r, err := e.find(id)
 	if err != nil {
 		return Job{}, err
 	}
-	err = e.end(ctx, r, Killed, e.o.Grace)
+	err = e.end(ctx, r, Killed, session, e.o.Grace)
 	return e.look(r), err
 }
 
 // end ends one run and waits for it.
-func (e *Engine) end(ctx context.Context, r *run, as State, grace time.Duration) error {
+func (e *Engine) end(ctx context.Context, r *run, as State, by string, grace time.Duration) error {
 	e.mu.Lock()
 	at := slices.Index(e.queue, r)
 	if at >= 0 {
 		e.queue = slices.Delete(e.queue, at, at+1)
+		r.condemn(as, by, 0)
 		e.running.Go(func() { // nobody else will
 			r.abandon(context.WithoutCancel(ctx), as)
 		})
 	}
 	e.mu.Unlock()
 	if at < 0 {
-		r.condemn(as, grace)
+		r.condemn(as, by, grace)
 	}
 	select {
 	case <-r.done:

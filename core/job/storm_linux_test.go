@@ -43,12 +43,12 @@ func TestAStorm(t *testing.T) {
 				switch rnd.IntN(5) {
 				case 0:
 					_, _ = r.Wait(short, j.ID, Until{Pattern: "x"})
-					_, _ = r.Kill(ctx, j.ID)
+					_, _ = r.Kill(ctx, j.ID, "")
 				case 1:
 					_, _ = r.Write(short, j.ID, []byte("hello\n"))
 					_ = r.CloseInput(short, j.ID)
 				case 2:
-					_, _ = r.Kill(short, j.ID)
+					_, _ = r.Kill(short, j.ID, "")
 					_, _ = r.Read(j.ID, Query{Tail: 3, Plain: true})
 				case 3:
 					_, _ = r.Wait(short, j.ID, Until{})

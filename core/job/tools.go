@@ -41,7 +41,7 @@ type runArgs struct {
 type checkArgs struct {
 	TaskID    string `json:"taskId" jsonschema:"the id of the command, job_ and 8 hex digits"`
 	TailLines int    `json:"tailLines,omitempty" jsonschema:"return only so many last lines of each stream"`
-	Cursor    string `json:"cursor,omitempty" jsonschema:"the cursor of an earlier answer: return only what is new since"`
+	Cursor    string `json:"cursor,omitempty" jsonschema:"the cursor of an earlier answer: return only what is new since; 0.0 is the beginning"`
 	Filter    string `json:"filter,omitempty" jsonschema:"a regular expression (RE2): return only lines that match"`
 	Stream    string `json:"stream,omitempty" jsonschema:"return only this stream"`
 	Raw       bool   `json:"raw,omitempty" jsonschema:"true to keep colours and other control sequences"`
@@ -228,7 +228,7 @@ func (t toolset) kill(ctx context.Context, c tool.Call, a killArgs) (tool.Result
 	if before.State.Terminal() && before.Left == 0 {
 		return result(before, headline(before)+" It had ended already."), nil
 	}
-	j, err := t.engine.Kill(ctx, a.TaskID)
+	j, err := t.engine.Kill(ctx, a.TaskID, c.SessionID)
 	if err != nil {
 		return tool.Result{}, explain(err)
 	}

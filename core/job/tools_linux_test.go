@@ -296,7 +296,9 @@ func TestNothingRunsUnasked(t *testing.T) {
 		`[[ a == @($(touch pwn)|b) ]]`, `case a in @($(touch pwn))) ;; esac`, `x=$(<.env); declare -p x`, `cd .`, `x='a[$(touch pwn)]'; unset "$x"`,
 	} {
 		d := newDesk(t, Options{Shell: []string{"/bin/bash", "-O", "extglob", "-c"}})
-		d.deny = func(host.Ask) error { return &host.CallError{Call: "tool.ask", Name: "PermissionDeniedError", Message: "no"} }
+		d.deny = func(host.Ask) error {
+			return &host.CallError{Call: "tool.ask", Name: "PermissionDeniedError", Message: "no"}
+		}
 		raw, err := json.Marshal(map[string]any{"command": line, "waitMs": 5000})
 		if err != nil {
 			t.Fatal(err)

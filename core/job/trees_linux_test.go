@@ -42,7 +42,7 @@ func TestNothingOutlivesItsCommand(t *testing.T) {
 					t.Errorf("%+v", j)
 				}
 			}
-			j, err := r.Kill(t.Context(), j.ID)
+			j, err := r.Kill(t.Context(), j.ID, "")
 			if left := naps(nap); err != nil || len(left) > 0 || j.Left != 0 {
 				t.Errorf("still %v; %+v, %v", left, j, err)
 			}

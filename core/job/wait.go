@@ -75,6 +75,11 @@ func (w *waiter) feed(s Stream, p []byte) {
 		p = p[end+1:]
 	}
 	line = append(line, p...)
+	if len(line) > maxPrompt { // what a progress bar has overwritten is no part of it
+		if i := bytes.LastIndexByte(line[:len(line)-1], '\r'); i >= 0 {
+			line = append(line[:0], line[i+1:]...)
+		}
+	}
 	if over := len(line) - maxLine; over > 0 {
 		line = append(line[:0], line[over:]...)
 	}
