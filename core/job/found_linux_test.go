@@ -96,3 +96,23 @@ func TestAQuestionAfterAProgressBarIsSeen(t *testing.T) {
 		t.Errorf("%+v, %v", w, err)
 	}
 }
+
+// A folder that is allowed may be another one when the command has its place.
+func TestAFolderThatWasExchangedIsRefused(t *testing.T) {
+	d := newDesk(t, Options{Settings: Settings{Limit: 1}})
+	sub := filepath.Join(d.project, "sub")
+	if err := os.Mkdir(sub, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, first := d.says("run_background", `{"command":"exec sleep 300"}`)
+	_, id := d.says("run_background", `{"command":"pwd -P","cwd":"sub"}`)
+	if err := os.Rename(sub, sub+"2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(t.TempDir(), sub); err != nil {
+		t.Fatal(err)
+	}
+	d.says("kill_background", `{"taskId":"`+first+`"}`)
+	said, _ := d.says("check_background", `{"taskId":"`+id+`","waitMs":10000}`)
+	d.holds(said, "[ERROR]", "could not start: cwd: "+sub+" leads to ")
+}

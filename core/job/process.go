@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -45,6 +46,10 @@ func (r *run) spawn() (*process, error) {
 	r.mu.Unlock()
 	if condemned {
 		return nil, nil
+	}
+	// What was allowed is this directory, not what has come into its place since.
+	if real, err := filepath.EvalSymlinks(r.spec.Dir); err == nil && real != filepath.Clean(r.spec.Dir) {
+		return nil, wrong("cwd", "%s leads to %s now", r.spec.Dir, real)
 	}
 	pipes, err := r.plumb()
 	if err != nil {

@@ -36,7 +36,8 @@ var defaultSize = Size{Rows: 50, Cols: 200}
 type Spec struct {
 	// Command is a line for the shell.
 	Command string
-	// Dir is the absolute path of the directory that it runs in.
+	// Dir is the absolute path of the directory that it runs in, without symbolic
+	// links.
 	Dir string
 	// Label is what people call it; may be empty.
 	Label string

@@ -160,10 +160,10 @@ func (a runArgs) spec(c tool.Call, w workspace.Workspace) (Spec, error) {
 		if !filepath.IsAbs(s.Dir) {
 			s.Dir = filepath.Join(w.Directory, s.Dir)
 		}
-		s.Dir = filepath.Clean(s.Dir)
-		if real, err := filepath.EvalSymlinks(s.Dir); err == nil { // what is allowed is where it leads
-			s.Dir = real
-		}
+	}
+	s.Dir = filepath.Clean(s.Dir)
+	if real, err := filepath.EvalSymlinks(s.Dir); err == nil { // what is allowed is where it leads
+		s.Dir = real
 	}
 	return s, nil
 }
