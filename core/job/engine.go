@@ -30,8 +30,10 @@ const (
 const (
 	// IDPrefix begins every id.
 	IDPrefix = "job_"
-	// maxWaiting is how many commands may wait for a place.
-	maxWaiting = 1000
+	// maxWaiting is how many commands may wait for a place, maxHeldBack how many
+	// bytes they may have together: their lines, variables and input.
+	maxWaiting  = 1000
+	maxHeldBack = 64 << 20
 	// stopGrace is what commands get to end by themselves when Run ends without a
 	// Stop before it.
 	stopGrace = 200 * time.Millisecond
@@ -242,7 +244,7 @@ func (e *Engine) acceptLocked(r *run) error {
 	switch {
 	case e.stopped:
 		return ErrStopping
-	case len(e.queue) >= maxWaiting:
+	case len(e.queue) >= maxWaiting, e.heldBackLocked()+r.spec.size() > maxHeldBack:
 		return fmt.Errorf("%w: %d", ErrFull, len(e.queue))
 	}
 	for r.id = newID(); e.runs[r.id] != nil; {
@@ -251,6 +253,13 @@ func (e *Engine) acceptLocked(r *run) error {
 	r.job.ID, r.owner = r.id, e.owner
 	e.runs[r.id] = r
 	return nil
+}
+
+func (e *Engine) heldBackLocked() (n int) {
+	for _, r := range e.queue {
+		n += r.spec.size()
+	}
+	return n
 }
 
 func newID() string {

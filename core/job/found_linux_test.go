@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -115,4 +116,25 @@ func TestAFolderThatWasExchangedIsRefused(t *testing.T) {
 	d.says("kill_background", `{"taskId":"`+first+`"}`)
 	said, _ := d.says("check_background", `{"taskId":"`+id+`","waitMs":10000}`)
 	d.holds(said, "[ERROR]", "could not start: cwd: "+sub+" leads to ")
+}
+
+// What waits for a place takes a bounded amount of memory.
+func TestWhatWaitsIsBounded(t *testing.T) {
+	r := with(t, Options{Settings: Settings{Limit: 1}})
+	r.start(Spec{Command: "exec sleep 300"})
+	input := strings.Repeat("x", maxInput)
+	taken := 0
+	for range 2 * maxHeldBack / maxInput {
+		_, err := r.Start(t.Context(), Spec{Command: "cat", Dir: r.dir, Input: input})
+		if errors.Is(err, ErrFull) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken++
+	}
+	if taken != maxHeldBack/maxInput-1 { // their lines count, too
+		t.Errorf("%d were taken", taken)
+	}
 }

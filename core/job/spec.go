@@ -90,6 +90,15 @@ func (s *Spec) check() error {
 	return checkDir(s.Dir)
 }
 
+// size is how many bytes it holds.
+func (s *Spec) size() int {
+	n := len(s.Command) + len(s.Input)
+	for name, value := range s.Env {
+		n += len(name) + len(value)
+	}
+	return n
+}
+
 func checkDir(dir string) error {
 	if !filepath.IsAbs(dir) {
 		return wrong("cwd", "must be an absolute path, is %q", dir)
