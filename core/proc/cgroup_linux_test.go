@@ -343,7 +343,7 @@ func TestSweepSparesItsOwnGroup(t *testing.T) {
 		return
 	}
 	dir := filepath.Join(home, groupPrefix+NewCookie())
-	group(t, dir)
+	nap := group(t, dir)
 	c := &cohort{path: dir}
 	v, err := look()
 	if err != nil {
@@ -352,10 +352,19 @@ func TestSweepSparesItsOwnGroup(t *testing.T) {
 	if lives, hidden := c.join(v); len(lives) != 1 || len(hidden) > 0 || c.mixed {
 		t.Fatalf("%v, %v, %v", lives, hidden, c.mixed)
 	}
-	v.above[members(open(t, c), 1)[0]] = true // as if the sweeper ran below it
+	above := members(open(t, c), 1)[0]
+	v.above[above] = true // as if the sweeper ran below it
 	if lives, hidden := c.join(v); len(lives)+len(hidden) > 0 || !c.mixed || c.kill() {
 		t.Errorf("%v, %v, %v", lives, hidden, c.mixed)
 	}
+	if len(naps(nap)) != 1 {
+		t.Error("it was ended")
+	}
+	delete(v.above, above)
+	if c.join(v); c.mixed || !c.kill() {
+		t.Error("a group of ours is not killed")
+	}
+	eventually(t, "it is killed", func() bool { return len(naps(nap)) == 0 })
 }
 
 func open(t *testing.T, c *cohort) *os.File {
