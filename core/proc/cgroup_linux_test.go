@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -256,7 +257,7 @@ func TestAForgedGroupHarmsNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for link, to := range map[string]string{name: genuine, "home": home} {
+	for link, to := range map[string]string{name: genuine, "home": home, "above": filepath.Dir(home)} {
 		if err := os.Symlink(to, filepath.Join(tmp, link)); err != nil {
 			t.Fatal(err)
 		}
@@ -287,6 +288,7 @@ func TestAForgedGroupHarmsNobody(t *testing.T) {
 		"a bad cookie":       {Cookie: "-", Group: inner},
 		"a link":             {Cookie: cookie, Group: filepath.Join(tmp, name)},
 		"a link above":       {Cookie: cookie, Group: filepath.Join(tmp, "home", name)},
+		"a link far above":   {Cookie: cookie, Group: filepath.Join(tmp, "above", filepath.Base(home), name)},
 		"a mount":            {Cookie: cookie, Group: mounted},
 		"relative":           {Cookie: cookie, Group: relative},
 		"another boot":       {Cookie: cookie, Group: genuine, Leader: strings.TrimRight(self, "0123456789abcdef") + "zz"},
@@ -367,6 +369,29 @@ func TestSweepSparesItsOwnGroup(t *testing.T) {
 	eventually(t, "it is killed", func() bool { return len(naps(nap)) == 0 })
 }
 
+func TestAHuntKillsAGroupThatItCannotLookInto(t *testing.T) {
+	_, home := grouping(t)
+	if home == "" {
+		return
+	}
+	c := &cohort{path: filepath.Join(home, groupPrefix+NewCookie())}
+	nap := group(t, c.path)
+	blind := &view{byPid: map[int]process{}} // as if /proc hid all others
+	h := hunt{cohorts: []*cohort{c}, scan: func() ([]process, error) {
+		lives, hidden := c.join(blind)
+		if len(lives) > 0 {
+			t.Errorf("lives %v", lives)
+		}
+		return hidden, nil
+	}}
+	if e, err := h.end(t.Context(), time.Second); err != nil || e.Terminated+e.Killed > 0 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if left := naps(nap); len(left) > 0 {
+		t.Errorf("still %v", left)
+	}
+}
+
 func open(t *testing.T, c *cohort) *os.File {
 	t.Helper()
 	dir, err := c.open()
@@ -379,6 +404,7 @@ func open(t *testing.T, c *cohort) *os.File {
 
 func TestNothingIsLeftOfManyGroups(t *testing.T) {
 	k, _ := grouping(t)
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it closes what was forgotten
 	files := func() int { f, _ := os.ReadDir("/proc/self/fd"); return len(f) }
 	before := 0
 	for i := range 200 {

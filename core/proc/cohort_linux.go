@@ -56,14 +56,9 @@ func (c *cohort) openBoth() (parent, dir int, err error) {
 		_ = unix.Close(parent)
 		return -1, -1, notOurs(c.path, err)
 	}
-	for _, fd := range []int{parent, dir} {
-		var fs unix.Statfs_t
-		if err = unix.Fstatfs(fd, &fs); err == nil && fs.Type != unix.CGROUP2_SUPER_MAGIC {
-			err = unix.ENODEV
-		}
-		if err != nil {
-			break
-		}
+	var fs unix.Statfs_t // of the parent as well: no mount lies between them
+	if err = unix.Fstatfs(dir, &fs); err == nil && fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		err = unix.ENODEV
 	}
 	var st unix.Stat_t
 	if err == nil {
