@@ -14,10 +14,20 @@
 // known by its number and the tick in which it started, and signalled through a
 // pidfd that was checked against both.
 //
+// Where version 2 of control groups is mounted and this process may make groups
+// next to itself, a command is also born into a group of its own, named after the
+// cookie, and everything in that group or in one below it belongs to its tree: a
+// process is in it because it was born there, or because somebody moved it there
+// who may end it as well. One that is older than the leader was moved, and is left
+// alone. A group is only used if its directory has the cookie's name, was made by
+// this user and lies within a mounted hierarchy, and goes with its last process.
+// Where groups cannot be made nothing else changes.
+//
 // A daemon, which makes a session of its own and lets its parent die, is found by
-// its cookie. One that has thrown its environment away as well (env -i) becomes a
-// child of this process if it adopts orphans ([Keeper.Adopt]), and ends with
-// [Keeper.EndOrphans]. Where nobody adopts, after a crash of this process, it
+// its cookie. One that has thrown its environment away as well (env -i) is found by
+// its group, by [Keeper.Sweep] too. Without a group it becomes a child of this
+// process if that adopts orphans ([Keeper.Adopt]), and ends with
+// [Keeper.EndOrphans]; where nobody adopts, after a crash of this process, it
 // cannot be told from others and is left alone, as is a process of another user
 // that we may not signal.
 //

@@ -24,6 +24,8 @@ const (
 type hunt struct {
 	scan  func() ([]process, error)
 	group int // a process group whose number is surely ours; 0 for none
+	// cohorts are the control groups that scan has looked into.
+	cohorts []*cohort
 }
 
 // end asks, waits, kills, and looks whether all are gone.
@@ -100,7 +102,11 @@ func (h hunt) kill(ctx context.Context, e Ending) (Ending, error) {
 				e.Killed++
 			}
 		}
-		if denied == len(alive) {
+		swept := false
+		for _, c := range h.cohorts { // after those who are counted: they are not born here any more
+			swept = c.kill() || swept
+		}
+		if denied == len(alive) && !swept {
 			return e.left(alive)
 		}
 		await(context.WithoutCancel(ctx), alive, lookAgain)

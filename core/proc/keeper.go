@@ -26,6 +26,7 @@ type Keeper struct {
 	mu      sync.Mutex
 	leaders map[int]*Tree // those that are not reaped, by pid
 	adopts  bool
+	groups  groups // where trees are kept together besides
 }
 
 // NewKeeper returns a keeper without trees.
@@ -38,6 +39,7 @@ type Tree struct {
 	pid      int
 	identity string
 	cookie   string
+	group    string // the directory of its control group; empty where it has none
 	exited   chan struct{}
 	system   system // what this operating system needs besides
 
@@ -66,7 +68,8 @@ func (e Ending) err() error {
 // Start starts cmd as the leader of a session (a group, a job) of its own, with
 // cookie in its environment; cmd.Env nil stands for the environment of this
 // process. The standard streams of cmd must be files, so that its end does not
-// depend on who holds them. cmd must not be waited for: see Tree.Reap.
+// depend on who holds them. cmd must not be waited for: see Tree.Reap. On Linux it
+// is born into a control group of its own where that can be.
 //
 // Whoever gets a tree has to call Reap when Exited is closed.
 func (k *Keeper) Start(cmd *exec.Cmd, cookie string) (*Tree, error) {
@@ -78,7 +81,8 @@ func (k *Keeper) Start(cmd *exec.Cmd, cookie string) (*Tree, error) {
 	lead(cmd)
 	k.births.RLock()
 	defer k.births.RUnlock()
-	if err := cmd.Start(); err != nil {
+	var err error
+	if t.group, err = k.launch(cmd, cookie); err != nil {
 		return nil, err
 	}
 	t.pid = cmd.Process.Pid
@@ -94,7 +98,7 @@ func (k *Keeper) Start(cmd *exec.Cmd, cookie string) (*Tree, error) {
 func (t *Tree) Pid() int { return t.pid }
 
 // Mark is what to write down about the tree.
-func (t *Tree) Mark() Mark { return Mark{Cookie: t.cookie, Leader: t.identity} }
+func (t *Tree) Mark() Mark { return Mark{Cookie: t.cookie, Leader: t.identity, Group: t.group} }
 
 // Exited is closed when the leader has exited; others of the tree may live on.
 func (t *Tree) Exited() <-chan struct{} { return t.exited }
@@ -132,6 +136,7 @@ func (t *Tree) notedLocked(err error) {
 		t.waitErr = err
 	}
 	t.state = t.cmd.ProcessState
+	t.disband()
 }
 
 // End ends the tree: it asks every process to end, gives them the time grace, and

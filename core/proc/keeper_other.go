@@ -4,8 +4,16 @@ package proc
 
 import (
 	"context"
+	"os/exec"
 	"time"
 )
+
+// groups are nowhere but on Linux.
+type groups struct{}
+
+func (k *Keeper) launch(cmd *exec.Cmd, _ string) (group string, err error) { return "", cmd.Start() }
+
+func (t *Tree) disband() {}
 
 // Adopt returns ErrUnsupported: only Linux lets a process adopt orphans.
 func (k *Keeper) Adopt() error { return ErrUnsupported }

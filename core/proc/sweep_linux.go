@@ -10,13 +10,16 @@ import (
 
 // Sweep ends what is left of trees whose keeper is gone; the caller knows that it
 // is. A process that carries one of the cookies, or is a recorded leader, or
-// belongs to such a one, is ended like Tree.End does; nothing else is touched.
+// belongs to such a one, or is in the control group that such a tree was born into,
+// is ended like Tree.End does; nothing else is touched. What a mark says of a group
+// is believed only if the directory is one that we have made for that cookie.
 func (k *Keeper) Sweep(ctx context.Context, marks []Mark, grace time.Duration) (Ending, error) {
 	if len(marks) == 0 {
 		return Ending{}, nil
 	}
-	h := hunt{scan: func() ([]process, error) {
-		v, err := look()
+	cohorts := k.recorded(marks)
+	h := hunt{cohorts: cohorts, scan: func() ([]process, error) {
+		v, lives, hidden, err := lookInto(cohorts)
 		if err != nil {
 			return nil, err
 		}
@@ -30,9 +33,15 @@ func (k *Keeper) Sweep(ctx context.Context, marks []Mark, grace time.Duration) (
 				r.lives[leader] = true
 			}
 		}
-		return living(v.members(r)), nil
+		for _, l := range lives {
+			r.lives[l] = true
+		}
+		return append(living(v.members(r)), hidden...), nil
 	}}
 	e, err := h.end(ctx, grace)
+	for _, c := range cohorts {
+		_ = c.removeEmpty() // the kernel refuses if it is not
+	}
 	if err != nil {
 		return e, errors.Join(errors.New("sweep process trees"), err)
 	}

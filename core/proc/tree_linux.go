@@ -13,6 +13,8 @@ type system struct {
 	start    uint64
 	lives    map[life]bool
 	sessions map[int][]life // by session: members that were seen in it and keep its number taken
+	// disbanded says that the control group was removed.
+	disbanded bool
 }
 
 // lead makes cmd the leader of a session of its own.
@@ -66,16 +68,18 @@ func (t *Tree) roots(v *view) roots {
 
 // scan returns the processes of the tree that live, notes them for later, and
 // reaps those that were adopted and have died.
-func (t *Tree) scan() ([]process, error) {
-	v, err := look()
+func (t *Tree) scan(cohorts []*cohort) ([]process, error) {
+	v, lives, alive, err := lookInto(cohorts)
 	if err != nil {
 		return nil, err
 	}
 	r := t.roots(v)
+	for _, l := range lives {
+		r.lives[l] = true
+	}
 	members := v.members(r)
 	clear(t.system.lives)
 	clear(t.system.sessions)
-	var alive []process
 	for pid, p := range members {
 		t.system.lives[p.life] = true
 		// A session belongs to the tree if its leader does or did, and its number
@@ -95,14 +99,23 @@ func (t *Tree) scan() ([]process, error) {
 }
 
 func (t *Tree) leftLocked() (int, error) {
-	alive, err := hunt{scan: t.scan}.look()
+	cohorts := t.cohorts()
+	alive, err := hunt{scan: func() ([]process, error) { return t.scan(cohorts) }}.look()
+	if err == nil && len(alive) == 0 {
+		t.emptied()
+	}
 	return len(alive), err
 }
 
 func (t *Tree) endLocked(ctx context.Context, grace time.Duration) (Ending, error) {
-	h := hunt{scan: t.scan}
+	cohorts := t.cohorts()
+	h := hunt{scan: func() ([]process, error) { return t.scan(cohorts) }, cohorts: cohorts}
 	if !t.reaped {
 		h.group = t.pid
 	}
-	return h.end(ctx, grace)
+	e, err := h.end(ctx, grace)
+	if err == nil {
+		t.emptied()
+	}
+	return e, err
 }

@@ -22,6 +22,7 @@ import (
 const (
 	adoptVar = "PROC_TEST_ADOPT" // tests in a process that adopts orphans
 	ownerVar = "PROC_TEST_OWNER" // a keeper to be killed: it runs this and tells its Mark
+	groupVar = "PROC_TEST_GROUP" // the mount point where that one makes control groups
 )
 
 func TestMain(m *testing.M) {
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) {
 // ownTree is a process that keeps a tree until it is killed.
 func ownTree(script string) int {
 	k := NewKeeper()
+	k.groups.mount = os.Getenv(groupVar)
 	if os.Getenv(adoptVar) != "" {
 		if err := k.Adopt(); err != nil {
 			return 1

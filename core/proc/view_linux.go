@@ -159,12 +159,9 @@ type roots struct {
 // members returns the processes of the trees, zombies included, by pid.
 func (v *view) members(r roots) map[int]process {
 	in := map[int]process{}
-	ours := func(p process) bool {
-		return p.start >= r.since && p.pid > 1 && !v.above[p.pid] && (!r.below || v.below(p))
-	}
 	var env environ
 	for pid, p := range v.byPid {
-		if !ours(p) {
+		if !v.ours(p, r) {
 			continue
 		}
 		switch {
@@ -183,7 +180,7 @@ func (v *view) members(r roots) map[int]process {
 	for grown := true; grown; {
 		grown = false
 		for pid, p := range v.byPid {
-			if _, known := in[pid]; known || !ours(p) {
+			if _, known := in[pid]; known || !v.ours(p, r) {
 				continue
 			}
 			_, child := in[p.parent]
@@ -195,6 +192,11 @@ func (v *view) members(r roots) map[int]process {
 		}
 	}
 	return in
+}
+
+// ours reports whether nothing speaks against it that a process is of the trees.
+func (v *view) ours(p process, r roots) bool {
+	return p.start >= r.since && p.pid > 1 && !v.above[p.pid] && (!r.below || v.below(p))
 }
 
 // below reports whether a process descends from this one.
