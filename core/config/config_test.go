@@ -57,6 +57,7 @@ func TestDefault(t *testing.T) {
 		MaxToolCalls:            1000,
 		MaxRepeatedCalls:        10,
 		MissionCountdown:        3 * time.Second, MissionIterations: 100, MissionIdleTurns: 3,
+		JobConcurrency: 5, JobTimeout: 5 * time.Minute, JobBuffer: 1 << 20, JobLogs: true, JobLogAge: 7 * 24 * time.Hour,
 		ResultRetention: 30 * 24 * time.Hour,
 		Toasts:          true,
 		LogLevel:        "info",
@@ -386,7 +387,8 @@ func TestReference(t *testing.T) {
 func TestMachineLevel(t *testing.T) {
 	want := []string{
 		"adaptiveConcurrency", "agentConcurrency", "binary", "circuitFailureThreshold", "circuitRecovery", "circuitSuccesses",
-		"defaultConcurrency", "globalConcurrency", "log", "logLevel", "memoryPressure", "modelConcurrency", "providerConcurrency",
+		"defaultConcurrency", "globalConcurrency",
+		"jobBuffer", "jobConcurrency", "jobLogAge", "jobLogs", "jobTimeout", "log", "logLevel", "memoryPressure", "modelConcurrency", "providerConcurrency",
 	}
 	var got []string
 	for key := range properties(t) {

@@ -94,10 +94,14 @@ func (r *ring) dropped() int64 { return r.total - int64(len(r.head)) - int64(len
 // kept is the memory that the ring takes.
 func (r *ring) kept() int64 { return int64(cap(r.head) + cap(r.tail)) }
 
-// settle gives back what will not be written to.
+// settle gives back what will not be written to. Of a full ring that is nothing.
 func (r *ring) settle() {
-	r.head = slices.Clip(slices.Clone(r.head))
-	r.tail, r.at = slices.Concat(r.tail[r.at:], r.tail[:r.at]), 0
+	if cap(r.head) > len(r.head) {
+		r.head = slices.Clip(slices.Clone(r.head))
+	}
+	if cap(r.tail) > len(r.tail) { // not full: at is 0
+		r.tail = slices.Clip(slices.Clone(r.tail))
+	}
 }
 
 // forget drops all that is kept.

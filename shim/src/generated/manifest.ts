@@ -23,7 +23,7 @@ export interface CommandDefinition {
   agent?: string;
 }
 
-export const MANIFEST_HASH = "e7e8c290c95487a9";
+export const MANIFEST_HASH = "7823cc42e63d1daf";
 
 export const TOOLS: readonly ToolDefinition[] = [
   {
@@ -60,7 +60,7 @@ export const TOOLS: readonly ToolDefinition[] = [
         },
         "cursor": {
           "type": "string",
-          "description": "the cursor of an earlier answer: return only what is new since"
+          "description": "the cursor of an earlier answer: return only what is new since; 0.0 is the beginning"
         },
         "filter": {
           "type": "string",
