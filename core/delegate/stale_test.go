@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,12 +29,7 @@ func (s slowAnswers) Messages(ctx context.Context, d, id string, n int) ([]host.
 
 // ourLast reports whether a message of ours is among the last two.
 func ourLast(messages []host.Message) bool {
-	for _, m := range messages[max(0, len(messages)-2):] {
-		if synthetic(m) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(messages[max(0, len(messages)-2):], synthetic)
 }
 
 // What was read before the session got another message is not its last word.

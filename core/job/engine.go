@@ -392,8 +392,8 @@ func (e *Engine) seen(ctx context.Context, j Job) {
 
 // List returns the commands, the one that was launched last first. Of those that
 // have ended it counts anew who is left.
-func (e *Engine) List() []Job {
-	e.recount(context.Background())
+func (e *Engine) List(ctx context.Context) []Job {
+	e.recount(ctx)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	out := make([]Job, 0, len(e.runs))

@@ -116,7 +116,7 @@ func TestCommandsWaitForAPlaceInOrder(t *testing.T) {
 		jobs = append(jobs, r.start(Spec{Command: fmt.Sprintf("echo %d >>order; read x", i), Interactive: true}))
 	}
 	positions := func() (got []int) {
-		for _, j := range slices.Backward(r.List()) {
+		for _, j := range slices.Backward(r.List(t.Context())) {
 			got = append(got, j.Position)
 		}
 		return got
@@ -180,7 +180,7 @@ func TestBadInputNamesItsField(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	if jobs := r.List(); len(jobs) > 0 {
+	if jobs := r.List(t.Context()); len(jobs) > 0 {
 		t.Errorf("%+v", jobs)
 	}
 	ctx := t.Context()
@@ -252,7 +252,7 @@ func TestACommandThatCannotStartSaysWhy(t *testing.T) {
 
 // goroutineFree returns the commands that run.
 func goroutineFree(r *rig) (running []Job) {
-	for _, j := range r.List() {
+	for _, j := range r.List(r.Context()) {
 		if !j.State.Terminal() {
 			running = append(running, j)
 		}
@@ -429,7 +429,7 @@ func TestEndedCommandsAreForgotten(t *testing.T) {
 		jobs = append(jobs, r.end(r.start(Spec{Command: fmt.Sprintf("head -c 2000 /dev/zero; exit %d", i)})))
 		<-r.ended
 	}
-	if n := len(r.List()); n != 3 {
+	if n := len(r.List(t.Context())); n != 3 {
 		t.Errorf("%d are remembered", n)
 	}
 	if _, err := r.Get(jobs[2].ID); !errors.Is(err, ErrUnknown) {
@@ -458,7 +458,7 @@ func TestAStoreThatFailsRefuses(t *testing.T) {
 	if _, err := r.Start(t.Context(), Spec{Command: "true", Dir: r.dir}); err == nil || !strings.Contains(err.Error(), "record the command") {
 		t.Error(err)
 	}
-	if n := len(r.List()); n > 0 {
+	if n := len(r.List(t.Context())); n > 0 {
 		t.Errorf("%d are listed", n)
 	}
 }

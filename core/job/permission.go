@@ -21,9 +21,6 @@ type Needs struct {
 	// the line, as it is written, whatever it is nested in. Always are the patterns
 	// that an "always" allows from then on, such as "git push *".
 	Commands, Always []string
-	// Whole says that the line could not be understood: the first pattern is all of
-	// it.
-	Whole bool
 }
 
 // Place is where a line is to run.
@@ -58,7 +55,7 @@ func NeedsOf(line string, at Place) Needs {
 	file, ok := parse(line)
 	if !ok {
 		whole := strings.TrimSpace(line)
-		return Needs{External: n.out.External, Commands: pieces(line), Always: []string{whole}, Whole: true}
+		return Needs{External: n.out.External, Commands: pieces(line), Always: []string{whole}}
 	}
 	syntax.Walk(file, n.visit)
 	if len(n.out.Commands) == 0 {

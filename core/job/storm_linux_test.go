@@ -55,7 +55,7 @@ func TestAStorm(t *testing.T) {
 					_ = r.Resize(j.ID, Size{10, 10})
 				case 4:
 					r.Configure(Settings{Limit: 4 + rnd.IntN(8)})
-					r.List()
+					r.List(t.Context())
 				}
 				done()
 			}
@@ -72,7 +72,7 @@ func TestAStorm(t *testing.T) {
 	if left := naps(nap); len(left) > 0 {
 		t.Errorf("still %v", left)
 	}
-	for _, j := range r.List() {
+	for _, j := range r.List(t.Context()) {
 		if !j.State.Terminal() || j.Left > 0 {
 			t.Errorf("%+v", j)
 		}

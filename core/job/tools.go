@@ -185,14 +185,14 @@ func (t toolset) launched(ctx context.Context, c tool.Call, j Job) (tool.Result,
 	return result(j, said), nil
 }
 
-func (t toolset) list(_ context.Context, c tool.Call, a listArgs) (tool.Result, error) {
+func (t toolset) list(ctx context.Context, c tool.Call, a listArgs) (tool.Result, error) {
 	w, err := t.lookup(c.Workspace)
 	if err != nil {
 		return tool.Result{}, err
 	}
 	var lines []string
 	count, more := map[State]int{}, 0
-	for _, j := range t.engine.List() {
+	for _, j := range t.engine.List(ctx) {
 		if j.Worktree != w.Worktree {
 			continue
 		}

@@ -204,7 +204,7 @@ func TestEveryCommandIsAskedFor(t *testing.T) {
 	if _, err := os.Stat(mark); err == nil {
 		t.Error("a denied command has run")
 	}
-	if all := d.List(); len(all) != 0 {
+	if all := d.List(t.Context()); len(all) != 0 {
 		t.Errorf("there are %v", all)
 	}
 	d.asked = nil
@@ -254,7 +254,7 @@ func TestBadArgumentsAreNamed(t *testing.T) {
 			t.Errorf("%s(%.80s): %v, want one about %s", test.tool, test.arguments, err, test.want)
 		}
 	}
-	if all := d.List(); len(all) != 1 {
+	if all := d.List(t.Context()); len(all) != 1 {
 		t.Errorf("%d commands were started", len(all))
 	}
 }

@@ -214,7 +214,7 @@ func survivesNothing(t *testing.T, script, adopt string) {
 	if n, err := r.Recover(t.Context()); n != 0 || err != nil {
 		t.Errorf("again: %d, %v", n, err)
 	}
-	if n := len(r.List()); n != 1 {
+	if n := len(r.List(t.Context())); n != 1 {
 		t.Errorf("%d are listed", n)
 	}
 }
@@ -263,7 +263,7 @@ func TestRecoverSparesOtherOwnersThatLive(t *testing.T) {
 			if err != nil || (n == 1) != ends || (len(naps(nap)) == 0) != ends {
 				t.Errorf("%d, %v; %d sleep", n, err, len(naps(nap)))
 			}
-			if len(r.List()) > 0 || len(r.ended) > 0 {
+			if len(r.List(t.Context())) > 0 || len(r.ended) > 0 {
 				t.Error("another owner's command is listed")
 			}
 		})

@@ -64,7 +64,7 @@ func (t toolset) update(ctx context.Context, c tool.Call, a updateArgs) (tool.Re
 	if err != nil {
 		return tool.Result{}, &tool.Refusal{Err: err}
 	}
-	t.sync.Watch(w.Worktree)
+	t.sync.Watch(w.Worktree) //nolint:contextcheck // it outlives the call
 	job := job{tree: tree, args: a, change: change, edit: Edit{Actor: c.Agent, Kind: a.Action, Expect: Version(strings.ToLower(a.Version))}}
 	before, planned, err := job.plan()
 	if err != nil {

@@ -56,7 +56,7 @@ func registerHooks(r *rpc.Router, d Deps) {
 			d.Tasks.Event(w.Directory, e)
 			d.Missions.Event(w.Directory, e)
 			if e.Type == host.EventSessionDeleted {
-				d.Jobs.SessionDeleted(e.Session)
+				d.Jobs.SessionDeleted(e.Session) //nolint:contextcheck // a notice waits for nothing
 			}
 			if len(e.Call.Files) > 0 {
 				d.Todos.Touched(w.Directory, e.Call.Files)
