@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,13 +24,35 @@ const (
 	adoptVar = "PROC_TEST_ADOPT" // tests in a process that adopts orphans
 	ownerVar = "PROC_TEST_OWNER" // a keeper to be killed: it runs this and tells its Mark
 	groupVar = "PROC_TEST_GROUP" // the mount point where that one makes control groups
+
+	headlessVar = "PROC_TEST_HEADLESS" // a process that lives on without its first thread
 )
 
 func TestMain(m *testing.M) {
 	if script := os.Getenv(ownerVar); script != "" {
 		os.Exit(ownTree(script))
 	}
+	if os.Getenv(headlessVar) != "" {
+		loseHead()
+	}
 	os.Exit(verified(m))
+}
+
+// loseHead ends the first thread of this process and goes on for minutes.
+func loseHead() {
+	for range 100 { // each takes a thread for good, one of them the first
+		taken := make(chan struct{})
+		go func() {
+			runtime.LockOSThread()
+			close(taken)
+			if unix.Gettid() == os.Getpid() {
+				_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+			}
+			select {}
+		}()
+		<-taken
+	}
+	time.Sleep(5 * time.Minute)
 }
 
 // ownTree is a process that keeps a tree until it is killed.
@@ -167,6 +190,45 @@ func TestEndEndsTheWholeTree(t *testing.T) {
 			}
 			_ = other.Wait()
 		})
+	}
+}
+
+// A process whose first thread has ended looks like a zombie until the last one
+// has.
+func TestEndEndsAProcessWithoutItsFirstThread(t *testing.T) {
+	k := newKeeper(t)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), headlessVar+"=1")
+	tree, err := k.Start(cmd, NewCookie())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = unix.Kill(tree.Pid(), unix.SIGKILL)
+		if _, err := tree.Reap(); err != nil {
+			t.Error(err)
+		}
+	}()
+	eventually(t, "its first thread has ended", func() bool {
+		p, err := current(tree.Pid())
+		return err == nil && p.state == 'Z'
+	})
+	if n, err := tree.Left(); n != 1 || err != nil {
+		t.Errorf("left %d, %v", n, err)
+	}
+	if !Lives(tree.Mark().Leader) {
+		t.Error("it is taken for dead")
+	}
+	if e, err := tree.End(t.Context(), time.Second); err != nil || e.Terminated != 1 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	select {
+	case <-tree.Exited():
+	case <-time.After(10 * time.Second):
+		t.Error("it has not ended")
+	}
+	if g := tree.Mark().Group; g != "" {
+		gone(t, g)
 	}
 }
 
