@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -140,8 +139,8 @@ func (k *Keeper) launch(cmd *exec.Cmd, cookie string) (group string, err error) 
 	}
 	path := filepath.Join(home, groupPrefix+cookie)
 	if err := unix.Mkdir(path, 0o755); err != nil {
-		// Too many groups, or a second tree with that cookie: another one may do.
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EEXIST) {
+		// Too many groups, say, or a second tree with that cookie: another one may do.
+		if !among(err, passing) && !errors.Is(err, unix.EEXIST) {
 			k.groups.off.Store(true)
 		}
 		return "", cmd.Start()
@@ -151,7 +150,7 @@ func (k *Keeper) launch(cmd *exec.Cmd, cookie string) (group string, err error) 
 		if group != "" {
 			return
 		}
-		if err := c.removeEmpty(); errors.Is(err, errNotOurs) { // though we have just made it
+		if c.removeEmpty() != nil { // it cannot be opened, though we have just made it
 			_ = unix.Rmdir(path)
 		}
 	}()
@@ -161,7 +160,9 @@ func (k *Keeper) launch(cmd *exec.Cmd, cookie string) (group string, err error) 
 		err = unix.Faccessat(int(dir.Fd()), killFile, unix.W_OK, unix.AT_EACCESS)
 	}
 	if err != nil {
-		k.groups.off.Store(true)
+		if !among(err, passing) {
+			k.groups.off.Store(true)
+		}
 		return "", cmd.Start()
 	}
 	again, attr := *cmd, *cmd.SysProcAttr // a Cmd starts once
@@ -171,7 +172,7 @@ func (k *Keeper) launch(cmd *exec.Cmd, cookie string) (group string, err error) 
 		cmd.SysProcAttr = again.SysProcAttr // the descriptor is closed now
 		return path, nil
 	}
-	if !slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) }) {
+	if !among(err, refusals) {
 		return "", err
 	}
 	*cmd = again
@@ -209,28 +210,29 @@ func (k *Keeper) recorded(marks []Mark) (cohorts []*cohort) {
 		if !filepath.IsAbs(path) || filepath.Clean(path) != path || filepath.Base(path) != groupPrefix+m.Cookie {
 			continue
 		}
-		c := &cohort{path: path, since: leader.start}
-		if dir, err := c.open(); err == nil {
-			_ = dir.Close()
-			cohorts = append(cohorts, c)
-		}
+		cohorts = append(cohorts, &cohort{path: path, since: leader.start})
 	}
 	return cohorts
 }
 
 // disband removes the group of a tree of which nothing may be left; the kernel
 // refuses while somebody is in it. The caller holds t.mu.
-func (t *Tree) disband() { t.disbandBy((*cohort).remove) }
-
-// emptied removes the group of a tree of which nobody has been found. The caller
-// holds t.mu.
-func (t *Tree) emptied() { t.disbandBy((*cohort).removeEmpty) }
-
-func (t *Tree) disbandBy(remove func(*cohort) error) {
-	if t.group != "" && !t.system.disbanded {
-		err := remove(&cohort{path: t.group})
-		t.system.disbanded = err == nil || errors.Is(err, unix.ENOENT)
+func (t *Tree) disband() {
+	for _, c := range t.cohorts() {
+		t.disbanded(c.remove())
 	}
+}
+
+// emptied removes the group of a tree of which nobody has been found there. The
+// caller holds t.mu.
+func (t *Tree) emptied(cohorts []*cohort) {
+	for _, c := range cohorts {
+		t.disbanded(c.removeEmpty())
+	}
+}
+
+func (t *Tree) disbanded(err error) {
+	t.system.disbanded = err == nil || errors.Is(err, unix.ENOENT)
 }
 
 // cohorts is the group of the tree, if it has one. The caller holds t.mu.
@@ -255,7 +257,10 @@ func lookInto(cohorts []*cohort) (v *view, lives []life, hidden []process, err e
 		}
 		lives, hidden = nil, nil
 		for _, c := range cohorts {
-			l, h := c.join(v)
+			l, h, err := c.join(v)
+			if err != nil {
+				return nil, nil, nil, err
+			}
 			lives, hidden = append(lives, l...), append(hidden, h...)
 		}
 		if len(hidden) == 0 {
@@ -264,9 +269,3 @@ func lookInto(cohorts []*cohort) (v *view, lives []life, hidden []process, err e
 	}
 	return v, lives, hidden, nil
 }
-
-// errNotOurs says that a path is no group of ours.
-var errNotOurs = errors.New("no control group of ours")
-
-// notOurs says why.
-func notOurs(path string, why error) error { return fmt.Errorf("%w: %s: %w", errNotOurs, path, why) }

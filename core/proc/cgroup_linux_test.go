@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -351,19 +352,20 @@ func TestSweepSparesItsOwnGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lives, hidden := c.join(v); len(lives) != 1 || len(hidden) > 0 || c.mixed {
-		t.Fatalf("%v, %v, %v", lives, hidden, c.mixed)
+	lives, hidden, err := c.join(v)
+	if len(lives) != 1 || len(hidden) > 0 || c.mixed || err != nil {
+		t.Fatalf("%v, %v, %v, %v", lives, hidden, c.mixed, err)
 	}
-	above := members(open(t, c), 1)[0]
+	above := lives[0].pid
 	v.above[above] = true // as if the sweeper ran below it
-	if lives, hidden := c.join(v); len(lives)+len(hidden) > 0 || !c.mixed || c.kill() {
-		t.Errorf("%v, %v, %v", lives, hidden, c.mixed)
+	if lives, hidden, err := c.join(v); len(lives)+len(hidden) > 0 || !c.mixed || c.kill() || err != nil {
+		t.Errorf("%v, %v, %v, %v", lives, hidden, c.mixed, err)
 	}
 	if len(naps(nap)) != 1 {
 		t.Error("it was ended")
 	}
 	delete(v.above, above)
-	if c.join(v); c.mixed || !c.kill() {
+	if _, _, err := c.join(v); c.mixed || !c.kill() || err != nil {
 		t.Error("a group of ours is not killed")
 	}
 	eventually(t, "it is killed", func() bool { return len(naps(nap)) == 0 })
@@ -378,11 +380,11 @@ func TestAHuntKillsAGroupThatItCannotLookInto(t *testing.T) {
 	nap := group(t, c.path)
 	blind := &view{byPid: map[int]process{}} // as if /proc hid all others
 	h := hunt{cohorts: []*cohort{c}, scan: func() ([]process, error) {
-		lives, hidden := c.join(blind)
+		lives, hidden, err := c.join(blind)
 		if len(lives) > 0 {
 			t.Errorf("lives %v", lives)
 		}
-		return hidden, nil
+		return hidden, err
 	}}
 	if e, err := h.end(t.Context(), time.Second); err != nil || e.Terminated+e.Killed > 0 {
 		t.Errorf("%+v, %v", e, err)
@@ -392,14 +394,98 @@ func TestAHuntKillsAGroupThatItCannotLookInto(t *testing.T) {
 	}
 }
 
-func open(t *testing.T, c *cohort) *os.File {
-	t.Helper()
-	dir, err := c.open()
+// Some kernels count a process in its group for a while after it has been seen dead.
+func TestAGroupIsRemovedOnceTheKernelCountsNobody(t *testing.T) {
+	_, home := grouping(t)
+	if home == "" {
+		return
+	}
+	dir := filepath.Join(home, groupPrefix+NewCookie())
+	pid := naps(group(t, dir))[0]
+	sub := filepath.Join(dir, "below")
+	if err := unix.Mkdir(sub, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	move(t, pid, sub)
+	left := make(chan error, 1)
+	time.AfterFunc(20*time.Millisecond, func() {
+		left <- os.WriteFile(filepath.Join(home, "cgroup.procs"), fmt.Append(nil, pid), 0)
+	})
+	if err := (&cohort{path: dir}).removeEmpty(); err != nil {
+		t.Error(err)
+	}
+	if err := <-left; err != nil {
+		t.Error(err)
+	}
+	gone(t, dir)
+}
+
+func TestAGroupBelowMayGoMeanwhile(t *testing.T) {
+	_, home := grouping(t)
+	if home == "" {
+		return
+	}
+	path := filepath.Join(home, NewCookie())
+	if err := unix.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = dir.Close() })
-	return dir
+	defer dir.Close()
+	above, err := os.Open(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer above.Close()
+	for range 2 {
+		if err := removeBelow(int(above.Fd()), dir, filepath.Base(path), 1); err != nil {
+			t.Error(err)
+		}
+	}
+	gone(t, path)
+}
+
+// A group that cannot be looked into for want of descriptors is neither gone nor
+// empty, and groups are not given up for it.
+func TestWithoutDescriptorsAGroupIsNotGone(t *testing.T) {
+	k, home := grouping(t)
+	if home == "" {
+		return
+	}
+	cookie := NewCookie()
+	dir := filepath.Join(home, groupPrefix+cookie)
+	group(t, dir)
+	v, err := look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	cohorts := k.recorded([]Mark{{Cookie: cookie, Group: dir}})
+	var joined error
+	for _, c := range cohorts {
+		_, _, joined = c.join(v)
+	}
+	_, started := k.Start(exec.Command("true"), NewCookie())
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if len(cohorts) != 1 || !errors.Is(joined, unix.EMFILE) {
+		t.Errorf("%d groups, %v", len(cohorts), joined)
+	}
+	if !errors.Is(started, unix.EMFILE) || k.groups.off.Load() {
+		t.Errorf("%v, given up: %t", started, k.groups.off.Load())
+	}
+	if dirs, _ := filepath.Glob(filepath.Join(home, groupPrefix+"*")); !slices.Equal(dirs, []string{dir}) && k.groups.mount != "" {
+		t.Errorf("there are %q", dirs)
+	}
 }
 
 func TestNothingIsLeftOfManyGroups(t *testing.T) {
