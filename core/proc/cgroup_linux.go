@@ -61,6 +61,15 @@ func (g *groups) where() string {
 	return g.home
 }
 
+// of returns the directory of the group for a cookie, or nothing.
+func (g *groups) of(cookie string) string {
+	home := g.where()
+	if home == "" || !plain(cookie) {
+		return ""
+	}
+	return filepath.Join(home, groupPrefix+cookie)
+}
+
 // homes returns the directories that the own group of a process may have: by its
 // mountinfo and its list of groups, below one mount point or, if that is empty,
 // any.
@@ -133,11 +142,10 @@ func pidsIn(r io.Reader) (pids []int, err error) {
 // launch starts cmd in a control group of its own, or without where that cannot
 // be, and returns the directory of the group, if any.
 func (k *Keeper) launch(cmd *exec.Cmd, cookie string) (group string, err error) {
-	home := k.groups.where()
-	if home == "" || !plain(cookie) {
+	path := k.groups.of(cookie)
+	if path == "" {
 		return "", cmd.Start()
 	}
-	path := filepath.Join(home, groupPrefix+cookie)
 	if err := unix.Mkdir(path, 0o755); err != nil {
 		// Too many groups, say, or a second tree with that cookie: another one may do.
 		if !among(err, passing) && !errors.Is(err, unix.EEXIST) {
@@ -190,27 +198,16 @@ func plain(cookie string) bool {
 }
 
 // recorded returns the groups of trees that another keeper has started. A mark is
-// believed only if it names the directory that its cookie has. One without a group
-// may have been written before its tree was born: the directory may be where our
-// own ones are.
-func (k *Keeper) recorded(marks []Mark) (cohorts []*cohort) {
+// believed only if it names a directory that its cookie can have.
+func recorded(marks []Mark) (cohorts []*cohort) {
 	for _, m := range marks {
 		leader, known := parse(m.Leader)
 		if !plain(m.Cookie) || m.Leader != "" && !known { // of an earlier boot, then
 			continue
 		}
-		path := m.Group
-		if path == "" {
-			home := k.groups.where()
-			if home == "" {
-				continue
-			}
-			path = filepath.Join(home, groupPrefix+m.Cookie)
+		if filepath.IsAbs(m.Group) && filepath.Clean(m.Group) == m.Group && filepath.Base(m.Group) == groupPrefix+m.Cookie {
+			cohorts = append(cohorts, &cohort{path: m.Group, since: leader.start})
 		}
-		if !filepath.IsAbs(path) || filepath.Clean(path) != path || filepath.Base(path) != groupPrefix+m.Cookie {
-			continue
-		}
-		cohorts = append(cohorts, &cohort{path: path, since: leader.start})
 	}
 	return cohorts
 }

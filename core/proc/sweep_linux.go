@@ -17,7 +17,7 @@ func (k *Keeper) Sweep(ctx context.Context, marks []Mark, grace time.Duration) (
 	if len(marks) == 0 {
 		return Ending{}, nil
 	}
-	cohorts := k.recorded(marks)
+	cohorts := recorded(marks)
 	h := hunt{cohorts: cohorts, scan: func() ([]process, error) {
 		v, lives, hidden, err := lookInto(cohorts)
 		if err != nil {
