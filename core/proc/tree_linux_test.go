@@ -1,12 +1,9 @@
 package proc
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 const (
@@ -73,47 +72,6 @@ func ownTree(script string) int {
 	return 0
 }
 
-// nap returns a command that sleeps for minutes and that only this test runs, and
-// sees to it that none outlives the test.
-func nap(t *testing.T) string {
-	t.Helper()
-	name := fmt.Sprintf("sleep 300.%012d", rand.Int64N(1e12))
-	t.Cleanup(func() {
-		for _, pid := range naps(name) {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
-	})
-	return name
-}
-
-// naps finds the processes that run a nap, by a way of its own.
-func naps(name string) (pids []int) {
-	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, f := range files {
-		line, _ := os.ReadFile(f)
-		if string(bytes.ReplaceAll(bytes.TrimRight(line, "\x00"), []byte{0}, []byte{' '})) == name {
-			pid, _ := strconv.Atoi(strings.Split(f, "/")[2])
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	again := time.NewTicker(2 * time.Millisecond)
-	defer again.Stop()
-	late := time.After(10 * time.Second)
-	for !ok() {
-		select {
-		case <-again.C:
-		case <-late:
-			t.Fatalf("not in 10 s: %s", what)
-		}
-	}
-}
-
 func newKeeper(t *testing.T) *Keeper {
 	t.Helper()
 	k := NewKeeper()
@@ -159,7 +117,7 @@ var scripts = map[string]string{
 func TestEndEndsTheWholeTree(t *testing.T) {
 	for name, script := range scripts {
 		t.Run(name, func(t *testing.T) {
-			k, nap := newKeeper(t), nap(t)
+			k, nap := newKeeper(t), proctest.Nap(t)
 			other := exec.Command("sleep", "300") // in our session, and in a tree of its own
 			other.Env = append(os.Environ(), CookieVar+"="+NewCookie())
 			other.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
@@ -168,12 +126,12 @@ func TestEndEndsTheWholeTree(t *testing.T) {
 			}
 			neighbour := grow(t, k, "exec sleep 300")
 			tree := grow(t, k, strings.ReplaceAll(script, "NAP", nap))
-			eventually(t, "both sleep", func() bool { return len(naps(nap)) == 2 })
+			proctest.Eventually(t, "both sleep", func() bool { return len(proctest.Naps(nap)) == 2 })
 			e, err := tree.End(t.Context(), 150*time.Millisecond)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if left := naps(nap); len(left) > 0 {
+			if left := proctest.Naps(nap); len(left) > 0 {
 				t.Errorf("after %+v there are still %v", e, left)
 			}
 			if n, err := tree.Left(); n != 0 || err != nil {
@@ -209,7 +167,7 @@ func TestEndEndsAProcessWithoutItsFirstThread(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	eventually(t, "its first thread has ended", func() bool {
+	proctest.Eventually(t, "its first thread has ended", func() bool {
 		p, err := current(tree.Pid())
 		return err == nil && p.state == 'Z'
 	})
@@ -233,7 +191,7 @@ func TestEndEndsAProcessWithoutItsFirstThread(t *testing.T) {
 }
 
 func TestEndFindsWhatLivesOnAfterItsLeader(t *testing.T) {
-	k, nap := newKeeper(t), nap(t)
+	k, nap := newKeeper(t), proctest.Nap(t)
 	tree := grow(t, k, "env -i "+nap+" & "+nap+" & sleep 0.05; exit 7")
 	state, err := tree.Reap()
 	if err != nil || state.ExitCode() != 7 {
@@ -244,15 +202,15 @@ func TestEndFindsWhatLivesOnAfterItsLeader(t *testing.T) {
 	if _, err := tree.End(t.Context(), time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if left := naps(nap); len(left) > 0 {
+	if left := proctest.Naps(nap); len(left) > 0 {
 		t.Errorf("still %v", left)
 	}
 }
 
 func TestLeftBeforeReapRemembersWhoLivesOn(t *testing.T) {
-	k, nap := newKeeper(t), nap(t)
+	k, nap := newKeeper(t), proctest.Nap(t)
 	tree := grow(t, k, "env -i "+nap+" & setsid "+nap+" & exit 7")
-	eventually(t, "both sleep", func() bool { return len(naps(nap)) == 2 })
+	proctest.Eventually(t, "both sleep", func() bool { return len(proctest.Naps(nap)) == 2 })
 	<-tree.Exited()
 	if n, err := tree.Left(); n != 2 || err != nil {
 		t.Fatalf("left %d, %v", n, err)
@@ -263,19 +221,19 @@ func TestLeftBeforeReapRemembersWhoLivesOn(t *testing.T) {
 	if _, err := tree.End(t.Context(), time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if left := naps(nap); len(left) > 0 {
+	if left := proctest.Naps(nap); len(left) > 0 {
 		t.Errorf("still %v", left)
 	}
 }
 
 func TestEndBeatsATreeThatGrows(t *testing.T) {
-	k, nap := newKeeper(t), nap(t)
+	k, nap := newKeeper(t), proctest.Nap(t)
 	tree := grow(t, k, "trap '' TERM; i=0; while [ $i -lt 400 ]; do "+nap+" & (setsid "+nap+" &); i=$((i+1)); done; wait")
-	eventually(t, "it grows", func() bool { return len(naps(nap)) > 10 })
+	proctest.Eventually(t, "it grows", func() bool { return len(proctest.Naps(nap)) > 10 })
 	if _, err := tree.End(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if left := naps(nap); len(left) > 0 {
+	if left := proctest.Naps(nap); len(left) > 0 {
 		t.Errorf("still %d", len(left))
 	}
 }
@@ -284,7 +242,7 @@ func TestEndLetsATreeCleanUp(t *testing.T) {
 	k := newKeeper(t)
 	done := filepath.Join(t.TempDir(), "done")
 	tree := grow(t, k, "trap 'sleep 0.1; echo clean >"+done+"; exit 0' TERM; echo >"+done+".ready; while :; do sleep 0.01; done")
-	eventually(t, "it is ready", func() bool { _, err := os.Stat(done + ".ready"); return err == nil })
+	proctest.Eventually(t, "it is ready", func() bool { _, err := os.Stat(done + ".ready"); return err == nil })
 	e, err := tree.End(t.Context(), 5*time.Second)
 	if err != nil || e.Killed > 0 {
 		t.Errorf("%+v, %v", e, err)
@@ -295,9 +253,9 @@ func TestEndLetsATreeCleanUp(t *testing.T) {
 }
 
 func TestAnEndedContextStillKills(t *testing.T) {
-	k, nap := newKeeper(t), nap(t)
+	k, nap := newKeeper(t), proctest.Nap(t)
 	tree := grow(t, k, "trap '' TERM; "+nap+" & wait")
-	eventually(t, "it sleeps", func() bool { return len(naps(nap)) == 1 })
+	proctest.Eventually(t, "it sleeps", func() bool { return len(proctest.Naps(nap)) == 1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	start := time.Now()
@@ -339,7 +297,7 @@ func TestCookiesNest(t *testing.T) {
 	}
 	tree := grow(t, newKeeper(t), "exec env -S 'sh -c \"sleep 300\"'")
 	var e environ
-	eventually(t, "the cookie is seen", func() bool { return e.carries(tree.Pid(), map[string]bool{tree.cookie: true}) })
+	proctest.Eventually(t, "the cookie is seen", func() bool { return e.carries(tree.Pid(), map[string]bool{tree.cookie: true}) })
 	if e.carries(tree.Pid(), map[string]bool{tree.cookie[1:]: true}) {
 		t.Error("a part of a cookie is one")
 	}
@@ -366,7 +324,7 @@ func TestNothingIsLeftOfManyTrees(t *testing.T) {
 			before = files()
 		}
 	}
-	eventually(t, "all files are closed", func() bool { return files() <= before })
+	proctest.Eventually(t, "all files are closed", func() bool { return files() <= before })
 	if len(k.leaders) > 0 {
 		t.Errorf("leaders %v", k.leaders)
 	}
