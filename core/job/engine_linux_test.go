@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/record"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 func TestACommandEndsAsItEnds(t *testing.T) {
@@ -125,18 +127,18 @@ func TestCommandsWaitForAPlaceInOrder(t *testing.T) {
 		t.Error(diff)
 	}
 	order := func() string { b, _ := os.ReadFile(filepath.Join(r.dir, "order")); return string(b) }
-	eventually(t, "two run", func() bool { return strings.Count(order(), "\n") == 2 })
+	proctest.Eventually(t, "two run", func() bool { return strings.Count(order(), "\n") == 2 })
 	if err := r.CloseInput(t.Context(), jobs[0].ID); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the third runs", func() bool { return strings.HasSuffix(order(), "2\n") })
+	proctest.Eventually(t, "the third runs", func() bool { return strings.HasSuffix(order(), "2\n") })
 	if got := order(); strings.Count(got, "\n") != 3 {
 		t.Errorf("%q", got)
 	}
 	r.Configure(Settings{Limit: 4})
-	eventually(t, "four run", func() bool { return strings.Count(order(), "\n") == 5 })
+	proctest.Eventually(t, "four run", func() bool { return strings.Count(order(), "\n") == 5 })
 	for _, j := range jobs[1:] {
-		eventually(t, "its turn", func() bool { j, _ := r.Get(j.ID); return j.State == Running })
+		proctest.Eventually(t, "its turn", func() bool { j, _ := r.Get(j.ID); return j.State == Running })
 		if err := r.CloseInput(t.Context(), j.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -399,7 +401,7 @@ func TestReadingOnlyWhatIsNew(t *testing.T) {
 		if _, err := r.Write(t.Context(), j.ID, []byte(line+"\n")); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, wait, func() bool { now, _ := r.Get(j.ID); return now.Out.Total-before.Out.Total == int64(len(wait)) })
+		proctest.Eventually(t, wait, func() bool { now, _ := r.Get(j.ID); return now.Out.Total-before.Out.Total == int64(len(wait)) })
 		q.After = at
 		got, _, next := r.read(j, q)
 		if got != want {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 // A line that is kept is found, however much was printed after it.
@@ -34,7 +36,7 @@ func TestAStopHurriesAKill(t *testing.T) {
 		_, err := r.Kill(context.Background(), j.ID, "ses_1")
 		killed <- err
 	}()
-	eventually(t, "it is condemned", func() bool {
+	proctest.Eventually(t, "it is condemned", func() bool {
 		run, err := r.find(j.ID)
 		if err != nil {
 			return false

@@ -1,26 +1,21 @@
 package job
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/proc"
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 	"github.com/opencode-sidecar/opencode-sidecar/core/record"
 )
 
@@ -164,7 +159,7 @@ func with(t *testing.T, o Options) *rig {
 		wg.Wait()
 	}
 	t.Cleanup(r.quit)
-	eventually(t, "it runs", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.begun })
+	proctest.Eventually(t, "it runs", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.begun })
 	return r
 }
 
@@ -225,45 +220,4 @@ func (r *rig) run(s Spec) (j Job, stdout, stderr string) {
 	j = r.end(r.start(s))
 	stdout, stderr, _ = r.read(j, Query{})
 	return j, stdout, stderr
-}
-
-// nap returns a command that sleeps for minutes and that only this test runs, and
-// sees to it that none outlives the test.
-func nap(t *testing.T) string {
-	t.Helper()
-	name := fmt.Sprintf("sleep 300.%012d", rand.Int64N(1e12))
-	t.Cleanup(func() {
-		for _, pid := range naps(name) {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
-	})
-	return name
-}
-
-// naps finds the processes that run a nap.
-func naps(name string) (pids []int) {
-	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, f := range files {
-		line, _ := os.ReadFile(f)
-		if string(bytes.ReplaceAll(bytes.TrimRight(line, "\x00"), []byte{0}, []byte{' '})) == name {
-			pid, _ := strconv.Atoi(strings.Split(f, "/")[2])
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	again := time.NewTicker(2 * time.Millisecond)
-	defer again.Stop()
-	late := time.After(20 * time.Second)
-	for !ok() {
-		select {
-		case <-again.C:
-		case <-late:
-			t.Fatalf("not in 20 s: %s", what)
-		}
-	}
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 func TestTwoGigabytesCostLittle(t *testing.T) {
@@ -139,7 +141,7 @@ func TestAThousandCommandsLeaveNothing(t *testing.T) {
 		one(i)
 	}
 	t.Logf("%v for each", time.Since(start)/1000)
-	eventually(t, "descriptors and goroutines are as before", func() bool {
+	proctest.Eventually(t, "descriptors and goroutines are as before", func() bool {
 		f, g := count()
 		return f <= files && g <= goroutines
 	})

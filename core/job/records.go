@@ -44,7 +44,7 @@ type saved struct {
 // record stores the run as it is.
 func (r *run) record(ctx context.Context) error {
 	r.mu.Lock()
-	s := saved{Job: r.job, Mark: proc.Mark{Cookie: r.cookie}, Sidecar: r.engine.self, Told: r.heard}
+	s := saved{Job: r.job, Mark: r.engine.o.Keeper.Mark(r.cookie), Sidecar: r.engine.self, Told: r.heard}
 	if r.tree != nil {
 		s.Mark = r.tree.Mark()
 	}

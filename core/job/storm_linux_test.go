@@ -7,11 +7,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 // TestAStorm does everything at once, then stops in the middle of it.
 func TestAStorm(t *testing.T) {
-	nap := nap(t)
+	nap := proctest.Nap(t)
 	var mu sync.Mutex
 	told := map[string][]State{}
 	r := with(t, Options{Settings: Settings{Limit: 8, Timeout: 300 * time.Millisecond}, Keep: 1000, Ended: func(_ context.Context, j Job) {
@@ -61,7 +63,7 @@ func TestAStorm(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "enough has happened", func() bool { mu.Lock(); defer mu.Unlock(); return len(told) > 150 })
+	proctest.Eventually(t, "enough has happened", func() bool { mu.Lock(); defer mu.Unlock(); return len(told) > 150 })
 	stop, stopped := context.WithTimeout(t.Context(), 10*time.Second)
 	defer stopped()
 	if err := r.Stop(stop); err != nil {
@@ -69,7 +71,7 @@ func TestAStorm(t *testing.T) {
 	}
 	cancel()
 	wg.Wait()
-	if left := naps(nap); len(left) > 0 {
+	if left := proctest.Naps(nap); len(left) > 0 {
 		t.Errorf("still %v", left)
 	}
 	for _, j := range r.List(t.Context()) {
@@ -94,15 +96,15 @@ func TestAStorm(t *testing.T) {
 // TestAnAdoptingEngineEndsNamelessDaemons stops an engine in a process that adopts
 // orphans: they end even without anything that ties them to their command.
 func TestAnAdoptingEngineEndsNamelessDaemons(t *testing.T) {
-	nap := nap(t)
+	nap := proctest.Nap(t)
 	other := another(t, t.TempDir(), "1")
 	other.start(t, Spec{Command: "(env -i setsid sh -c '" + nap + " & exit' >/dev/null 2>&1 </dev/null &)", Dir: t.TempDir()})
-	eventually(t, "it sleeps", func() bool { return len(naps(nap)) == 1 })
+	proctest.Eventually(t, "it sleeps", func() bool { return len(proctest.Naps(nap)) == 1 })
 	other.input.Close()
 	if err := other.Wait(); err != nil {
 		t.Error(err)
 	}
-	if left := naps(nap); len(left) > 0 {
+	if left := proctest.Naps(nap); len(left) > 0 {
 		t.Errorf("still %v", left)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/proc"
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 // trees run two naps, NAP, in ways that are hard to end.
@@ -26,9 +27,9 @@ var trees = map[string]string{
 // plant starts a tree and waits until it has grown.
 func (r *rig) plant(script string) (Job, string) {
 	r.Helper()
-	nap := nap(r.T)
+	nap := proctest.Nap(r.T)
 	j := r.start(Spec{Command: strings.ReplaceAll(script, "NAP", nap)})
-	eventually(r.T, "both sleep", func() bool { return len(naps(nap)) >= 2 })
+	proctest.Eventually(r.T, "both sleep", func() bool { return len(proctest.Naps(nap)) >= 2 })
 	return j, nap
 }
 
@@ -43,7 +44,7 @@ func TestNothingOutlivesItsCommand(t *testing.T) {
 				}
 			}
 			j, err := r.Kill(t.Context(), j.ID, "")
-			if left := naps(nap); err != nil || len(left) > 0 || j.Left != 0 {
+			if left := proctest.Naps(nap); err != nil || len(left) > 0 || j.Left != 0 {
 				t.Errorf("still %v; %+v, %v", left, j, err)
 			}
 			want := Killed
@@ -63,7 +64,7 @@ func TestNothingOutlivesItsCommand(t *testing.T) {
 			if err := r.Stop(ctx); err != nil {
 				t.Error(err)
 			}
-			if left := naps(nap); len(left) > 0 {
+			if left := proctest.Naps(nap); len(left) > 0 {
 				t.Errorf("after %v still %v", time.Since(start), left)
 			}
 			records, err := r.o.Store.List(t.Context(), recordsOfJobs)
@@ -75,7 +76,7 @@ func TestNothingOutlivesItsCommand(t *testing.T) {
 			r := with(t, Options{Grace: time.Minute})
 			_, nap := r.plant(script)
 			r.quit()
-			if left := naps(nap); len(left) > 0 {
+			if left := proctest.Naps(nap); len(left) > 0 {
 				t.Errorf("still %v", left)
 			}
 		})
@@ -88,7 +89,7 @@ func TestNothingOutlivesItsCommand(t *testing.T) {
 			if j := r.end(j); j.State != Timeout {
 				t.Errorf("%+v", j)
 			}
-			if left := naps(nap); len(left) > 0 {
+			if left := proctest.Naps(nap); len(left) > 0 {
 				t.Errorf("still %v", left)
 			}
 		})
@@ -96,14 +97,14 @@ func TestNothingOutlivesItsCommand(t *testing.T) {
 			t.Run("crash "+name+adopt, func(t *testing.T) { survivesNothing(t, script, adopt) })
 			t.Run("end of input "+name+adopt, func(t *testing.T) {
 				other := another(t, t.TempDir(), adopt)
-				nap := nap(t)
+				nap := proctest.Nap(t)
 				other.start(t, Spec{Command: strings.ReplaceAll(script, "NAP", nap), Dir: t.TempDir()})
-				eventually(t, "both sleep", func() bool { return len(naps(nap)) >= 2 })
+				proctest.Eventually(t, "both sleep", func() bool { return len(proctest.Naps(nap)) >= 2 })
 				other.input.Close()
 				if err := other.Wait(); err != nil {
 					t.Error(err)
 				}
-				if left := naps(nap); len(left) > 0 {
+				if left := proctest.Naps(nap); len(left) > 0 {
 					t.Errorf("still %v", left)
 				}
 			})
@@ -159,18 +160,18 @@ func (o *other) start(t *testing.T, s Spec) (j Job) {
 
 // survivesNothing kills a process with an engine and lets the next one recover.
 func survivesNothing(t *testing.T, script, adopt string) {
-	dir, nap, kept := t.TempDir(), nap(t), nap(t)
+	dir, nap, kept := t.TempDir(), proctest.Nap(t), proctest.Nap(t)
 	dying := another(t, dir, adopt)
 	j := dying.start(t, Spec{Command: strings.ReplaceAll(script, "NAP", nap), Dir: t.TempDir(), Label: "survivor", Spill: true})
-	eventually(t, "both sleep", func() bool { return len(naps(nap)) >= 2 })
+	proctest.Eventually(t, "both sleep", func() bool { return len(proctest.Naps(nap)) >= 2 })
 	alive := another(t, dir, adopt)
 	alive.start(t, Spec{Command: kept, Dir: t.TempDir()})
-	eventually(t, "the other sleeps", func() bool { return len(naps(kept)) == 1 })
+	proctest.Eventually(t, "the other sleeps", func() bool { return len(proctest.Naps(kept)) == 1 })
 	spilled := filepath.Join(dir, "spill", j.ID+".stdout.log")
-	eventually(t, "its output is there", func() bool { b, _ := os.ReadFile(spilled); return string(b) == "up\n" })
+	proctest.Eventually(t, "its output is there", func() bool { b, _ := os.ReadFile(spilled); return string(b) == "up\n" })
 	wasDone := strings.Contains(script, "</dev/null &)")
 	if wasDone {
-		eventually(t, "its end is recorded", func() bool {
+		proctest.Eventually(t, "its end is recorded", func() bool {
 			b, _ := os.ReadFile(folder(dir).file(Kind, j.ID))
 			return strings.Contains(decoded(b), `"told":true`)
 		})
@@ -179,7 +180,7 @@ func survivesNothing(t *testing.T, script, adopt string) {
 		t.Fatal(err)
 	}
 	_ = dying.Wait()
-	if n := len(naps(nap)); n < 2 {
+	if n := len(proctest.Naps(nap)); n < 2 {
 		t.Fatalf("only %d have survived", n)
 	}
 
@@ -189,10 +190,10 @@ func survivesNothing(t *testing.T, script, adopt string) {
 	if n != 1 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
-	if left := naps(nap); len(left) > 0 {
+	if left := proctest.Naps(nap); len(left) > 0 {
 		t.Errorf("after %v still %v", time.Since(start), left)
 	}
-	if len(naps(kept)) != 1 {
+	if len(proctest.Naps(kept)) != 1 {
 		t.Error("a command of a living sidecar was ended")
 	}
 	j, err = r.Get(j.ID)
@@ -239,7 +240,7 @@ func (d deadOwners) Alive(owner string) (bool, error) {
 func TestRecoverSparesOtherOwnersThatLive(t *testing.T) {
 	for owner, ends := range map[string]bool{"living": false, "broken": false, "gone": true} {
 		t.Run(owner, func(t *testing.T) {
-			dir, nap := t.TempDir(), nap(t)
+			dir, nap := t.TempDir(), proctest.Nap(t)
 			k := proc.NewKeeper()
 			tree, err := k.Start(exec.Command("sh", "-c", nap), proc.NewCookie())
 			if err != nil {
@@ -257,11 +258,11 @@ func TestRecoverSparesOtherOwnersThatLive(t *testing.T) {
 			if err := run.record(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "it sleeps", func() bool { return len(naps(nap)) == 1 })
+			proctest.Eventually(t, "it sleeps", func() bool { return len(proctest.Naps(nap)) == 1 })
 			r := with(t, Options{Store: folder(dir), Owners: deadOwners("living")})
 			n, err := r.Recover(t.Context())
-			if err != nil || (n == 1) != ends || (len(naps(nap)) == 0) != ends {
-				t.Errorf("%d, %v; %d sleep", n, err, len(naps(nap)))
+			if err != nil || (n == 1) != ends || (len(proctest.Naps(nap)) == 0) != ends {
+				t.Errorf("%d, %v; %d sleep", n, err, len(proctest.Naps(nap)))
 			}
 			if len(r.List(t.Context())) > 0 || len(r.ended) > 0 {
 				t.Error("another owner's command is listed")

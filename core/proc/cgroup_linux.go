@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -60,6 +59,15 @@ func (g *groups) where() string {
 		return ""
 	}
 	return g.home
+}
+
+// of returns the directory of the group for a cookie, or nothing.
+func (g *groups) of(cookie string) string {
+	home := g.where()
+	if home == "" || !plain(cookie) {
+		return ""
+	}
+	return filepath.Join(home, groupPrefix+cookie)
 }
 
 // homes returns the directories that the own group of a process may have: by its
@@ -134,14 +142,13 @@ func pidsIn(r io.Reader) (pids []int, err error) {
 // launch starts cmd in a control group of its own, or without where that cannot
 // be, and returns the directory of the group, if any.
 func (k *Keeper) launch(cmd *exec.Cmd, cookie string) (group string, err error) {
-	home := k.groups.where()
-	if home == "" || !plain(cookie) {
+	path := k.groups.of(cookie)
+	if path == "" {
 		return "", cmd.Start()
 	}
-	path := filepath.Join(home, groupPrefix+cookie)
 	if err := unix.Mkdir(path, 0o755); err != nil {
-		// Too many groups, or a second tree with that cookie: another one may do.
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EEXIST) {
+		// Too many groups, say, or a second tree with that cookie: another one may do.
+		if !among(err, passing) && !errors.Is(err, unix.EEXIST) {
 			k.groups.off.Store(true)
 		}
 		return "", cmd.Start()
@@ -151,7 +158,7 @@ func (k *Keeper) launch(cmd *exec.Cmd, cookie string) (group string, err error) 
 		if group != "" {
 			return
 		}
-		if err := c.removeEmpty(); errors.Is(err, errNotOurs) { // though we have just made it
+		if c.removeEmpty() != nil { // it cannot be opened, though we have just made it
 			_ = unix.Rmdir(path)
 		}
 	}()
@@ -161,7 +168,9 @@ func (k *Keeper) launch(cmd *exec.Cmd, cookie string) (group string, err error) 
 		err = unix.Faccessat(int(dir.Fd()), killFile, unix.W_OK, unix.AT_EACCESS)
 	}
 	if err != nil {
-		k.groups.off.Store(true)
+		if !among(err, passing) {
+			k.groups.off.Store(true)
+		}
 		return "", cmd.Start()
 	}
 	again, attr := *cmd, *cmd.SysProcAttr // a Cmd starts once
@@ -171,7 +180,7 @@ func (k *Keeper) launch(cmd *exec.Cmd, cookie string) (group string, err error) 
 		cmd.SysProcAttr = again.SysProcAttr // the descriptor is closed now
 		return path, nil
 	}
-	if !slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) }) {
+	if !among(err, refusals) {
 		return "", err
 	}
 	*cmd = again
@@ -189,30 +198,15 @@ func plain(cookie string) bool {
 }
 
 // recorded returns the groups of trees that another keeper has started. A mark is
-// believed only if it names the directory that its cookie has. One without a group
-// may have been written before its tree was born: the directory may be where our
-// own ones are.
-func (k *Keeper) recorded(marks []Mark) (cohorts []*cohort) {
+// believed only if it names a directory that its cookie can have.
+func recorded(marks []Mark) (cohorts []*cohort) {
 	for _, m := range marks {
 		leader, known := parse(m.Leader)
 		if !plain(m.Cookie) || m.Leader != "" && !known { // of an earlier boot, then
 			continue
 		}
-		path := m.Group
-		if path == "" {
-			home := k.groups.where()
-			if home == "" {
-				continue
-			}
-			path = filepath.Join(home, groupPrefix+m.Cookie)
-		}
-		if !filepath.IsAbs(path) || filepath.Clean(path) != path || filepath.Base(path) != groupPrefix+m.Cookie {
-			continue
-		}
-		c := &cohort{path: path, since: leader.start}
-		if dir, err := c.open(); err == nil {
-			_ = dir.Close()
-			cohorts = append(cohorts, c)
+		if filepath.IsAbs(m.Group) && filepath.Clean(m.Group) == m.Group && filepath.Base(m.Group) == groupPrefix+m.Cookie {
+			cohorts = append(cohorts, &cohort{path: m.Group, since: leader.start})
 		}
 	}
 	return cohorts
@@ -220,17 +214,22 @@ func (k *Keeper) recorded(marks []Mark) (cohorts []*cohort) {
 
 // disband removes the group of a tree of which nothing may be left; the kernel
 // refuses while somebody is in it. The caller holds t.mu.
-func (t *Tree) disband() { t.disbandBy((*cohort).remove) }
-
-// emptied removes the group of a tree of which nobody has been found. The caller
-// holds t.mu.
-func (t *Tree) emptied() { t.disbandBy((*cohort).removeEmpty) }
-
-func (t *Tree) disbandBy(remove func(*cohort) error) {
-	if t.group != "" && !t.system.disbanded {
-		err := remove(&cohort{path: t.group})
-		t.system.disbanded = err == nil || errors.Is(err, unix.ENOENT)
+func (t *Tree) disband() {
+	for _, c := range t.cohorts() {
+		t.disbanded(c.remove())
 	}
+}
+
+// emptied removes the group of a tree of which nobody has been found there. The
+// caller holds t.mu.
+func (t *Tree) emptied(cohorts []*cohort) {
+	for _, c := range cohorts {
+		t.disbanded(c.removeEmpty())
+	}
+}
+
+func (t *Tree) disbanded(err error) {
+	t.system.disbanded = err == nil || errors.Is(err, unix.ENOENT)
 }
 
 // cohorts is the group of the tree, if it has one. The caller holds t.mu.
@@ -255,7 +254,10 @@ func lookInto(cohorts []*cohort) (v *view, lives []life, hidden []process, err e
 		}
 		lives, hidden = nil, nil
 		for _, c := range cohorts {
-			l, h := c.join(v)
+			l, h, err := c.join(v)
+			if err != nil {
+				return nil, nil, nil, err
+			}
 			lives, hidden = append(lives, l...), append(hidden, h...)
 		}
 		if len(hidden) == 0 {
@@ -264,9 +266,3 @@ func lookInto(cohorts []*cohort) (v *view, lives []life, hidden []process, err e
 	}
 	return v, lives, hidden, nil
 }
-
-// errNotOurs says that a path is no group of ours.
-var errNotOurs = errors.New("no control group of ours")
-
-// notOurs says why.
-func notOurs(path string, why error) error { return fmt.Errorf("%w: %s: %w", errNotOurs, path, why) }

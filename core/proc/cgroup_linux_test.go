@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 // nameless is a daemon of two naps that nothing but a group ties to its tree.
@@ -53,14 +56,14 @@ func grouping(t *testing.T) (k *Keeper, home string) {
 			}
 		}
 	}
-	nap := nap(t)
+	nap := proctest.Nap(t)
 	tree := grow(t, k, nap)
-	eventually(t, "it sleeps", func() bool { return len(naps(nap)) == 1 })
+	proctest.Eventually(t, "it sleeps", func() bool { return len(proctest.Naps(nap)) == 1 })
 	if g := tree.Mark().Group; g != "" {
 		t.Errorf("it is in the group %q", g)
 	}
-	if _, err := tree.End(t.Context(), time.Second); err != nil || len(naps(nap)) > 0 {
-		t.Errorf("%v; %d are left", err, len(naps(nap)))
+	if _, err := tree.End(t.Context(), time.Second); err != nil || len(proctest.Naps(nap)) > 0 {
+		t.Errorf("%v; %d are left", err, len(proctest.Naps(nap)))
 	}
 	return k, ""
 }
@@ -95,7 +98,7 @@ func group(t *testing.T, dir string) (nap string) {
 // occupy starts a nap.
 func occupy(t *testing.T) (string, *exec.Cmd) {
 	t.Helper()
-	nap := nap(t)
+	nap := proctest.Nap(t)
 	cmd := exec.Command("sleep", strings.Fields(nap)[1])
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -118,7 +121,7 @@ func TestEndFindsANamelessDaemonByItsGroup(t *testing.T) {
 			if home == "" {
 				return
 			}
-			nap, script := nap(t), nameless
+			nap, script := proctest.Nap(t), nameless
 			if deaf {
 				script = strings.Replace(script, "sh -c '", "sh -c 'trap \"\" TERM; ", 1)
 			}
@@ -128,7 +131,7 @@ func TestEndFindsANamelessDaemonByItsGroup(t *testing.T) {
 				t.Fatalf("group %q, want %q", dir, want)
 			}
 			<-tree.Exited()
-			eventually(t, "both sleep", func() bool { return len(naps(nap)) == 2 })
+			proctest.Eventually(t, "both sleep", func() bool { return len(proctest.Naps(nap)) == 2 })
 			if n, err := tree.Left(); n != 3 || err != nil {
 				t.Errorf("left %d, %v", n, err)
 			}
@@ -139,7 +142,7 @@ func TestEndFindsANamelessDaemonByItsGroup(t *testing.T) {
 			if err != nil || (e.Killed > 0) != deaf || e.Terminated == 0 {
 				t.Errorf("%+v, %v", e, err)
 			}
-			if left := naps(nap); len(left) > 0 {
+			if left := proctest.Naps(nap); len(left) > 0 {
 				t.Errorf("still %v", left)
 			}
 			if n, err := tree.Left(); n != 0 || err != nil {
@@ -165,7 +168,7 @@ func TestEndReachesGroupsBelowAndSparesWhoWasMovedIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What is moved has to have started in an earlier tick than the leader.
-	eventually(t, "a tick has passed", func() bool {
+	proctest.Eventually(t, "a tick has passed", func() bool {
 		cmd := exec.Command("sleep", "300")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -175,23 +178,23 @@ func TestEndReachesGroupsBelowAndSparesWhoWasMovedIn(t *testing.T) {
 		_ = cmd.Wait()
 		return err == nil && p.start > first.start
 	})
-	nap := nap(t)
+	nap := proctest.Nap(t)
 	tree := grow(t, k, strings.ReplaceAll(nameless, "NAP", nap))
 	<-tree.Exited()
-	eventually(t, "both sleep", func() bool { return len(naps(nap)) == 2 })
+	proctest.Eventually(t, "both sleep", func() bool { return len(proctest.Naps(nap)) == 2 })
 	below := filepath.Join(tree.Mark().Group, "below")
 	if err := unix.Mkdir(below, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	move(t, naps(nap)[0], below)
+	move(t, proctest.Naps(nap)[0], below)
 	move(t, older.Process.Pid, tree.Mark().Group)
 	if _, err := tree.End(t.Context(), 0); err != nil {
 		t.Error(err)
 	}
-	if left := naps(nap); len(left) > 0 {
+	if left := proctest.Naps(nap); len(left) > 0 {
 		t.Errorf("still %v", left)
 	}
-	if len(naps(elder)) != 1 {
+	if len(proctest.Naps(elder)) != 1 {
 		t.Error("a process was ended that is older than the tree")
 	}
 	move(t, older.Process.Pid, home)
@@ -209,21 +212,23 @@ func TestSweepFindsANamelessDaemonByItsGroup(t *testing.T) {
 				return
 			}
 			t.Setenv(groupVar, k.groups.mount)
-			nap, other := nap(t), nap(t)
-			mark := orphaned(t, strings.ReplaceAll(nameless, "NAP", nap), "", func() bool { return len(naps(nap)) == 2 })
+			nap, other := proctest.Nap(t), proctest.Nap(t)
+			mark := orphaned(t, strings.ReplaceAll(nameless, "NAP", nap), "", func() bool { return len(proctest.Naps(nap)) == 2 })
 			if mark.Group != filepath.Join(home, groupPrefix+mark.Cookie) {
 				t.Fatalf("group %q", mark.Group)
 			}
 			dir := mark.Group
 			if !known {
-				mark = Mark{Cookie: mark.Cookie}
+				mark = k.Mark(mark.Cookie)
 			}
+			k = newKeeper(t) // of a process that runs elsewhere, and makes none
+			k.groups.off.Store(true)
 			neighbour := grow(t, k, other)
 			e, err := k.Sweep(t.Context(), []Mark{mark}, time.Second)
 			if err != nil || e.Terminated < 2 || e.Killed > 0 {
 				t.Errorf("%+v, %v", e, err)
 			}
-			if left := naps(nap); len(left) > 0 {
+			if left := proctest.Naps(nap); len(left) > 0 {
 				t.Errorf("still %v", left)
 			}
 			gone(t, dir)
@@ -252,7 +257,7 @@ func TestAForgedGroupHarmsNobody(t *testing.T) {
 	if err := os.MkdirAll(plainDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for file, content := range map[string]string{"cgroup.procs": fmt.Sprintln(naps(victims[0])[0]), killFile: ""} {
+	for file, content := range map[string]string{"cgroup.procs": fmt.Sprintln(proctest.Naps(victims[0])[0]), killFile: ""} {
 		if err := os.WriteFile(filepath.Join(plainDir, file), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -301,7 +306,7 @@ func TestAForgedGroupHarmsNobody(t *testing.T) {
 				t.Errorf("%+v, %v", e, err)
 			}
 			for _, v := range victims {
-				if len(naps(v)) != 1 {
+				if len(proctest.Naps(v)) != 1 {
 					t.Errorf("%s was ended", v)
 				}
 			}
@@ -351,22 +356,23 @@ func TestSweepSparesItsOwnGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lives, hidden := c.join(v); len(lives) != 1 || len(hidden) > 0 || c.mixed {
-		t.Fatalf("%v, %v, %v", lives, hidden, c.mixed)
+	lives, hidden, err := c.join(v)
+	if len(lives) != 1 || len(hidden) > 0 || c.mixed || err != nil {
+		t.Fatalf("%v, %v, %v, %v", lives, hidden, c.mixed, err)
 	}
-	above := members(open(t, c), 1)[0]
+	above := lives[0].pid
 	v.above[above] = true // as if the sweeper ran below it
-	if lives, hidden := c.join(v); len(lives)+len(hidden) > 0 || !c.mixed || c.kill() {
-		t.Errorf("%v, %v, %v", lives, hidden, c.mixed)
+	if lives, hidden, err := c.join(v); len(lives)+len(hidden) > 0 || !c.mixed || c.kill() || err != nil {
+		t.Errorf("%v, %v, %v, %v", lives, hidden, c.mixed, err)
 	}
-	if len(naps(nap)) != 1 {
+	if len(proctest.Naps(nap)) != 1 {
 		t.Error("it was ended")
 	}
 	delete(v.above, above)
-	if c.join(v); c.mixed || !c.kill() {
+	if _, _, err := c.join(v); c.mixed || !c.kill() || err != nil {
 		t.Error("a group of ours is not killed")
 	}
-	eventually(t, "it is killed", func() bool { return len(naps(nap)) == 0 })
+	proctest.Eventually(t, "it is killed", func() bool { return len(proctest.Naps(nap)) == 0 })
 }
 
 func TestAHuntKillsAGroupThatItCannotLookInto(t *testing.T) {
@@ -378,28 +384,110 @@ func TestAHuntKillsAGroupThatItCannotLookInto(t *testing.T) {
 	nap := group(t, c.path)
 	blind := &view{byPid: map[int]process{}} // as if /proc hid all others
 	h := hunt{cohorts: []*cohort{c}, scan: func() ([]process, error) {
-		lives, hidden := c.join(blind)
+		lives, hidden, err := c.join(blind)
 		if len(lives) > 0 {
 			t.Errorf("lives %v", lives)
 		}
-		return hidden, nil
+		return hidden, err
 	}}
 	if e, err := h.end(t.Context(), time.Second); err != nil || e.Terminated+e.Killed > 0 {
 		t.Errorf("%+v, %v", e, err)
 	}
-	if left := naps(nap); len(left) > 0 {
+	if left := proctest.Naps(nap); len(left) > 0 {
 		t.Errorf("still %v", left)
 	}
 }
 
-func open(t *testing.T, c *cohort) *os.File {
-	t.Helper()
-	dir, err := c.open()
+// Some kernels count a process in its group for a while after it has been seen dead.
+func TestAGroupIsRemovedOnceTheKernelCountsNobody(t *testing.T) {
+	_, home := grouping(t)
+	if home == "" {
+		return
+	}
+	dir := filepath.Join(home, groupPrefix+NewCookie())
+	pid := proctest.Naps(group(t, dir))[0]
+	sub := filepath.Join(dir, "below")
+	if err := unix.Mkdir(sub, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	move(t, pid, sub)
+	left := make(chan error, 1)
+	time.AfterFunc(20*time.Millisecond, func() {
+		left <- os.WriteFile(filepath.Join(home, "cgroup.procs"), fmt.Append(nil, pid), 0)
+	})
+	if err := (&cohort{path: dir}).removeEmpty(); err != nil {
+		t.Error(err)
+	}
+	if err := <-left; err != nil {
+		t.Error(err)
+	}
+	gone(t, dir)
+}
+
+func TestAGroupBelowMayGoMeanwhile(t *testing.T) {
+	_, home := grouping(t)
+	if home == "" {
+		return
+	}
+	path := filepath.Join(home, NewCookie())
+	if err := unix.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = dir.Close() })
-	return dir
+	defer dir.Close()
+	above, err := os.Open(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer above.Close()
+	for range 2 {
+		if err := removeBelow(int(above.Fd()), dir, filepath.Base(path), 1); err != nil {
+			t.Error(err)
+		}
+	}
+	gone(t, path)
+}
+
+// A group that cannot be looked into for want of descriptors is neither gone nor
+// empty, and groups are not given up for it.
+func TestWithoutDescriptorsAGroupIsNotGone(t *testing.T) {
+	k, home := grouping(t)
+	if home == "" {
+		return
+	}
+	cookie, other := NewCookie(), NewCookie()
+	dir := filepath.Join(home, groupPrefix+cookie)
+	group(t, dir)
+	v, err := look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	cohorts := recorded([]Mark{{Cookie: cookie, Group: dir}})
+	var joined error
+	for _, c := range cohorts {
+		_, _, joined = c.join(v)
+	}
+	_, started := k.Start(exec.Command("true"), other)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if len(cohorts) != 1 || !errors.Is(joined, unix.EMFILE) {
+		t.Errorf("%d groups, %v", len(cohorts), joined)
+	}
+	if !errors.Is(started, unix.EMFILE) || k.groups.off.Load() {
+		t.Errorf("%v, given up: %t", started, k.groups.off.Load())
+	}
+	gone(t, k.groups.of(other))
 }
 
 func TestNothingIsLeftOfManyGroups(t *testing.T) {
@@ -441,7 +529,7 @@ func TestNothingIsLeftOfManyGroups(t *testing.T) {
 			before = files()
 		}
 	}
-	eventually(t, "all files are closed", func() bool { return files() <= before })
+	proctest.Eventually(t, "all files are closed", func() bool { return files() <= before })
 }
 
 func TestStartDoesWithoutAGroup(t *testing.T) {
@@ -472,9 +560,9 @@ func TestStartDoesWithoutAGroup(t *testing.T) {
 			k.groups.once.Do(func() { k.groups.home = home })
 			before, _ := os.ReadDir(home)
 			for range 2 {
-				nap := nap(t)
+				nap := proctest.Nap(t)
 				tree := grow(t, k, nap)
-				eventually(t, "it sleeps", func() bool { return len(naps(nap)) == 1 })
+				proctest.Eventually(t, "it sleeps", func() bool { return len(proctest.Naps(nap)) == 1 })
 				if g := tree.Mark().Group; g != "" || !k.groups.off.Load() {
 					t.Errorf("group %q", g)
 				}

@@ -1,10 +1,14 @@
 package proc
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,11 +18,17 @@ const (
 	killFile = "cgroup.kill"
 	// maxDepth is how far below a group of ours members are looked for.
 	maxDepth = 32
-	// removals is how often an empty group is removed if the kernel has not noticed
-	// yet that it is empty, and removalPause the time between.
-	removals     = 5
-	removalPause = time.Millisecond
+	// vacation is how long the kernel may take to notice that a group is empty.
+	vacation = 100 * time.Millisecond
 )
+
+// passing are the errors that tell of the moment, and nothing of a group.
+var passing = []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.EINTR}
+
+// among reports whether an error is one of several.
+func among(err error, several []error) bool {
+	return slices.ContainsFunc(several, func(e error) bool { return errors.Is(err, e) })
+}
 
 // cohort is the control group of one tree. Whoever is in it was born there, below
 // the leader, or was moved there by somebody who may do that to it. The path is
@@ -47,14 +57,14 @@ func (c *cohort) openBoth() (parent, dir int, err error) {
 	const strict = unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
 	parent, err = unix.Openat2(unix.AT_FDCWD, filepath.Dir(c.path), &unix.OpenHow{Flags: flags, Resolve: strict})
 	if err != nil {
-		return -1, -1, notOurs(c.path, err)
+		return -1, -1, c.unusable(err)
 	}
 	dir, err = unix.Openat2(parent, filepath.Base(c.path), &unix.OpenHow{
 		Flags: flags, Resolve: strict | unix.RESOLVE_NO_XDEV | unix.RESOLVE_BENEATH,
 	})
 	if err != nil {
 		_ = unix.Close(parent)
-		return -1, -1, notOurs(c.path, err)
+		return -1, -1, c.unusable(err)
 	}
 	var fs unix.Statfs_t // of the parent as well: no mount lies between them
 	if err = unix.Fstatfs(dir, &fs); err == nil && fs.Type != unix.CGROUP2_SUPER_MAGIC {
@@ -69,21 +79,30 @@ func (c *cohort) openBoth() (parent, dir int, err error) {
 	if err != nil {
 		_ = unix.Close(dir)
 		_ = unix.Close(parent)
-		return -1, -1, notOurs(c.path, err)
+		return -1, -1, c.unusable(err)
 	}
 	return parent, dir, nil
 }
 
+func (c *cohort) unusable(why error) error { return fmt.Errorf("control group %s: %w", c.path, why) }
+
 // join returns the members that are ours to end, and those that v does not know.
-func (c *cohort) join(v *view) (lives []life, hidden []process) {
+func (c *cohort) join(v *view) (lives []life, hidden []process, err error) {
 	c.mixed = false
 	dir, err := c.open()
 	if err != nil {
-		return nil, nil // it is gone
+		if among(err, passing) {
+			return nil, nil, err
+		}
+		return nil, nil, nil // it is gone, or was never ours
 	}
 	defer dir.Close()
+	pids, err := members(dir, maxDepth)
+	if err != nil {
+		return nil, nil, c.unusable(err)
+	}
 	r := roots{since: c.since, below: c.below}
-	for _, pid := range members(dir, maxDepth) {
+	for _, pid := range pids {
 		p, ok := v.byPid[pid]
 		switch {
 		case pid == 0, ok && !v.ours(p, r):
@@ -94,7 +113,7 @@ func (c *cohort) join(v *view) (lives []life, hidden []process) {
 			hidden = append(hidden, process{life: life{pid: pid}, state: '?'})
 		}
 	}
-	return lives, hidden
+	return lives, hidden, nil
 }
 
 // kill kills whoever is in the group, at once, and reports whether it did; not if
@@ -131,26 +150,63 @@ func (c *cohort) remove() error {
 }
 
 // removeEmpty is remove for a group whose members have all been seen dead: some
-// kernels count them a moment longer.
+// kernels count them a moment longer, which is waited for.
 func (c *cohort) removeEmpty() error {
-	for range removals - 1 {
-		if err := c.remove(); !errors.Is(err, unix.EBUSY) {
-			return err
-		}
-		time.Sleep(removalPause)
+	err := c.remove()
+	if errors.Is(err, unix.EBUSY) && !c.mixed && c.vacated() {
+		err = c.remove()
 	}
-	return c.remove()
+	return err
+}
+
+// vacated waits, not for long, until the kernel says that nobody is in the group or
+// below it, and reports whether it did.
+func (c *cohort) vacated() bool {
+	dir, err := c.open()
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	events, err := openIn(dir, "cgroup.events", unix.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	defer events.Close()
+	over := time.Now().Add(vacation)
+	for buf := make([]byte, 256); ; {
+		n, err := events.ReadAt(buf, 0)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return false
+		}
+		if bytes.Contains(buf[:n], []byte("populated 0")) {
+			return true
+		}
+		left := time.Until(over)
+		if left <= 0 {
+			return false
+		}
+		changed := []unix.PollFd{{Fd: int32(events.Fd()), Events: unix.POLLPRI}} // since it was read
+		if _, err := unix.Poll(changed, int(left.Milliseconds())+1); err != nil && !errors.Is(err, unix.EINTR) {
+			return false
+		}
+	}
 }
 
 // removeBelow removes the group dir, which has that name in parent. Groups below
 // are only looked for if they are in the way.
 func removeBelow(parent int, dir *os.File, name string, depth int) error {
 	err := unix.Unlinkat(parent, name, unix.AT_REMOVEDIR)
+	if errors.Is(err, unix.ENOENT) { // somebody else was faster
+		return nil
+	}
 	if !errors.Is(err, unix.EBUSY) || depth == 0 {
 		return err
 	}
 	found := false
-	for sub := range below(dir) {
+	for sub, err := range below(dir) {
+		if err != nil {
+			return err
+		}
 		found = true
 		if err := removeBelow(int(dir.Fd()), sub, filepath.Base(sub.Name()), depth-1); err != nil {
 			return err
@@ -164,43 +220,56 @@ func removeBelow(parent int, dir *os.File, name string, depth int) error {
 
 // members lists the processes in a group and in those below it. 0 stands for
 // those that cannot be named.
-func members(dir *os.File, depth int) []int {
-	var pids []int
+func members(dir *os.File, depth int) (pids []int, err error) {
 	f, err := openIn(dir, "cgroup.procs", unix.O_RDONLY)
 	if err == nil {
 		pids, err = pidsIn(f)
 		_ = f.Close()
 	}
+	switch {
+	case among(err, passing):
+		return nil, err
 	// The processes of a threaded group are listed above it; one that is being
 	// removed has none.
-	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENOENT) {
+	case err != nil && !among(err, []error{unix.EOPNOTSUPP, unix.ENODEV, unix.ENOENT}):
 		pids = append(pids, 0)
 	}
-	for sub := range below(dir) {
-		if depth == 0 {
-			return append(pids, 0)
+	for sub, err := range below(dir) {
+		if err != nil {
+			return nil, err
 		}
-		pids = append(pids, members(sub, depth-1)...)
+		if depth == 0 {
+			return append(pids, 0), nil
+		}
+		more, err := members(sub, depth-1)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, more...)
 	}
-	return pids
+	return pids, nil
 }
 
-// below opens the groups right below one, each until the next is asked for.
-func below(dir *os.File) func(yield func(*os.File) bool) {
-	return func(yield func(*os.File) bool) {
+// below opens the groups right below one, each until the next is asked for. Those
+// that go meanwhile are left out; an error is a passing one.
+func below(dir *os.File) iter.Seq2[*os.File, error] {
+	return func(yield func(*os.File, error) bool) {
 		if _, err := dir.Seek(0, io.SeekStart); err != nil {
 			return
 		}
-		entries, _ := dir.ReadDir(-1)
+		entries, err := dir.ReadDir(-1)
+		if among(err, passing) && !yield(nil, err) {
+			return
+		}
 		for _, e := range entries {
 			if !e.IsDir() {
 				continue
 			}
 			sub, err := openIn(dir, e.Name(), unix.O_RDONLY|unix.O_DIRECTORY)
-			if err != nil {
+			if err != nil && !among(err, passing) {
 				continue
 			}
-			more := yield(sub)
+			more := yield(sub, err)
 			_ = sub.Close()
 			if !more {
 				return

@@ -27,8 +27,8 @@ type Mark struct {
 	Cookie string `json:"cookie"`
 	// Leader is the Identity of the tree's first process; empty before it runs.
 	Leader string `json:"leader,omitempty"`
-	// Group is the directory of the control group that the tree was born into;
-	// empty where there is none.
+	// Group is the directory of the control group that the tree was, or will be,
+	// born into; empty where there is none.
 	Group string `json:"group,omitempty"`
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 func TestWhoMayNotBeSignalledIsToldAtOnce(t *testing.T) {
@@ -56,5 +58,5 @@ func TestABlindHuntKillsTheGroup(t *testing.T) {
 	if _, err := h.end(t.Context(), time.Minute); !errors.Is(err, why) {
 		t.Error(err)
 	}
-	eventually(t, "all are gone", func() bool { n, err := tree.Left(); return n == 0 && err == nil })
+	proctest.Eventually(t, "all are gone", func() bool { n, err := tree.Left(); return n == 0 && err == nil })
 }

@@ -94,6 +94,10 @@ func (k *Keeper) Start(cmd *exec.Cmd, cookie string) (*Tree, error) {
 	return t, nil
 }
 
+// Mark is what to write down before a tree of that cookie is started, by this
+// keeper: so that it can be ended if this process dies before Tree.Mark is.
+func (k *Keeper) Mark(cookie string) Mark { return Mark{Cookie: cookie, Group: k.groups.of(cookie)} }
+
 // Pid is the number of the tree's leader.
 func (t *Tree) Pid() int { return t.pid }
 

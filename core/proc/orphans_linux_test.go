@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"slices"
 	"testing"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 // TestInAProcessThatAdopts runs the tests above, and some of its own, in a
@@ -45,7 +47,7 @@ func orphansAreReaped(t *testing.T) {
 	}
 	tree := grow(t, k, "(setsid sh -c 'sleep 0.01' &); (setsid sleep 0.01 &); (setsid true &)")
 	<-tree.Exited()
-	eventually(t, "orphans die", func() bool { return len(zombies(t)) >= 5 })
+	proctest.Eventually(t, "orphans die", func() bool { return len(zombies(t)) >= 5 })
 	if err := k.ReapOrphans(); err != nil {
 		t.Fatal(err)
 	}
@@ -65,24 +67,24 @@ func orphansAreReaped(t *testing.T) {
 }
 
 func orphansAreEnded(t *testing.T) {
-	k, lost, kept := newKeeper(t), nap(t), nap(t)
+	k, lost, kept := newKeeper(t), proctest.Nap(t), proctest.Nap(t)
 	k.groups.off.Store(true) // they would tie the orphans to their tree
 	tree := grow(t, k, "(env -i setsid sh -c '"+lost+" & "+lost+" & exit' &)")
 	busy := grow(t, k, kept)
-	eventually(t, "both sleep", func() bool { return len(naps(lost)) == 2 && len(naps(kept)) == 1 })
+	proctest.Eventually(t, "both sleep", func() bool { return len(proctest.Naps(lost)) == 2 && len(proctest.Naps(kept)) == 1 })
 	if _, err := tree.End(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tree.Reap(); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(naps(lost)); n != 2 {
+	if n := len(proctest.Naps(lost)); n != 2 {
 		t.Fatalf("%d are left that nothing ties to the tree", n)
 	}
 	if _, err := k.EndOrphans(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if left := naps(lost); len(left) > 0 {
+	if left := proctest.Naps(lost); len(left) > 0 {
 		t.Errorf("still %v", left)
 	}
 	if n, err := busy.Left(); n != 1 && n != 2 || err != nil {

@@ -17,7 +17,7 @@ func (k *Keeper) Sweep(ctx context.Context, marks []Mark, grace time.Duration) (
 	if len(marks) == 0 {
 		return Ending{}, nil
 	}
-	cohorts := k.recorded(marks)
+	cohorts := recorded(marks)
 	h := hunt{cohorts: cohorts, scan: func() ([]process, error) {
 		v, lives, hidden, err := lookInto(cohorts)
 		if err != nil {
@@ -39,8 +39,12 @@ func (k *Keeper) Sweep(ctx context.Context, marks []Mark, grace time.Duration) (
 		return append(living(v.members(r)), hidden...), nil
 	}}
 	e, err := h.end(ctx, grace)
+	remove := (*cohort).removeEmpty
+	if err != nil {
+		remove = (*cohort).remove // without waiting for who is left
+	}
 	for _, c := range cohorts {
-		_ = c.removeEmpty() // the kernel refuses if it is not
+		_ = remove(c) // the kernel refuses if somebody is in it
 	}
 	if err != nil {
 		return e, errors.Join(errors.New("sweep process trees"), err)

@@ -8,20 +8,22 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 func TestSweepEndsWhatADeadKeeperLeft(t *testing.T) {
 	for name, script := range scripts {
 		for _, adopt := range []string{"", "1"} {
 			t.Run(name+adopt, func(t *testing.T) {
-				nap, other := nap(t), nap(t)
-				mark := orphaned(t, strings.ReplaceAll(script, "NAP", nap), adopt, func() bool { return len(naps(nap)) == 2 })
+				nap, other := proctest.Nap(t), proctest.Nap(t)
+				mark := orphaned(t, strings.ReplaceAll(script, "NAP", nap), adopt, func() bool { return len(proctest.Naps(nap)) == 2 })
 				k := newKeeper(t)
 				neighbour := grow(t, k, other)
 				if _, err := k.Sweep(t.Context(), []Mark{mark, {Cookie: NewCookie()}, {Leader: "1-1-x"}, {}}, 100*time.Millisecond); err != nil {
 					t.Fatal(err)
 				}
-				left := naps(nap)
+				left := proctest.Naps(nap)
 				if len(left) > 0 {
 					t.Errorf("still %v", left)
 				}
@@ -62,12 +64,12 @@ func orphaned(t *testing.T, script, adopt string, grown func() bool) Mark {
 			t.Error(err)
 		}
 	})
-	eventually(t, "the tree has grown", grown)
+	proctest.Eventually(t, "the tree has grown", grown)
 	return mark
 }
 
 func TestAnOldMarkHarmsNobody(t *testing.T) {
-	k, nap := newKeeper(t), nap(t)
+	k, nap := newKeeper(t), proctest.Nap(t)
 	tree := grow(t, k, nap)
 	l, ok := parse(tree.Mark().Leader)
 	if !ok {

@@ -102,7 +102,7 @@ func (t *Tree) leftLocked() (int, error) {
 	cohorts := t.cohorts()
 	alive, err := hunt{scan: func() ([]process, error) { return t.scan(cohorts) }}.look()
 	if err == nil && len(alive) == 0 {
-		t.emptied()
+		t.emptied(cohorts)
 	}
 	return len(alive), err
 }
@@ -115,7 +115,7 @@ func (t *Tree) endLocked(ctx context.Context, grace time.Duration) (Ending, erro
 	}
 	e, err := h.end(ctx, grace)
 	if err == nil {
-		t.emptied()
+		t.emptied(cohorts)
 	}
 	return e, err
 }

@@ -1,15 +1,13 @@
 package proc
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,19 +15,43 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 const (
 	adoptVar = "PROC_TEST_ADOPT" // tests in a process that adopts orphans
 	ownerVar = "PROC_TEST_OWNER" // a keeper to be killed: it runs this and tells its Mark
 	groupVar = "PROC_TEST_GROUP" // the mount point where that one makes control groups
+
+	headlessVar = "PROC_TEST_HEADLESS" // a process that lives on without its first thread
 )
 
 func TestMain(m *testing.M) {
 	if script := os.Getenv(ownerVar); script != "" {
 		os.Exit(ownTree(script))
 	}
+	if os.Getenv(headlessVar) != "" {
+		loseHead()
+	}
 	os.Exit(verified(m))
+}
+
+// loseHead ends the first thread of this process and goes on for minutes.
+func loseHead() {
+	for range 100 { // each takes a thread for good, one of them the first
+		taken := make(chan struct{})
+		go func() {
+			runtime.LockOSThread()
+			close(taken)
+			if unix.Gettid() == os.Getpid() {
+				_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+			}
+			select {}
+		}()
+		<-taken
+	}
+	time.Sleep(5 * time.Minute)
 }
 
 // ownTree is a process that keeps a tree until it is killed.
@@ -48,47 +70,6 @@ func ownTree(script string) int {
 	_ = json.NewEncoder(os.Stdout).Encode(tree.Mark())
 	_, _ = os.Stdin.Read(make([]byte, 1))
 	return 0
-}
-
-// nap returns a command that sleeps for minutes and that only this test runs, and
-// sees to it that none outlives the test.
-func nap(t *testing.T) string {
-	t.Helper()
-	name := fmt.Sprintf("sleep 300.%012d", rand.Int64N(1e12))
-	t.Cleanup(func() {
-		for _, pid := range naps(name) {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
-	})
-	return name
-}
-
-// naps finds the processes that run a nap, by a way of its own.
-func naps(name string) (pids []int) {
-	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, f := range files {
-		line, _ := os.ReadFile(f)
-		if string(bytes.ReplaceAll(bytes.TrimRight(line, "\x00"), []byte{0}, []byte{' '})) == name {
-			pid, _ := strconv.Atoi(strings.Split(f, "/")[2])
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	again := time.NewTicker(2 * time.Millisecond)
-	defer again.Stop()
-	late := time.After(10 * time.Second)
-	for !ok() {
-		select {
-		case <-again.C:
-		case <-late:
-			t.Fatalf("not in 10 s: %s", what)
-		}
-	}
 }
 
 func newKeeper(t *testing.T) *Keeper {
@@ -136,7 +117,7 @@ var scripts = map[string]string{
 func TestEndEndsTheWholeTree(t *testing.T) {
 	for name, script := range scripts {
 		t.Run(name, func(t *testing.T) {
-			k, nap := newKeeper(t), nap(t)
+			k, nap := newKeeper(t), proctest.Nap(t)
 			other := exec.Command("sleep", "300") // in our session, and in a tree of its own
 			other.Env = append(os.Environ(), CookieVar+"="+NewCookie())
 			other.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
@@ -145,12 +126,12 @@ func TestEndEndsTheWholeTree(t *testing.T) {
 			}
 			neighbour := grow(t, k, "exec sleep 300")
 			tree := grow(t, k, strings.ReplaceAll(script, "NAP", nap))
-			eventually(t, "both sleep", func() bool { return len(naps(nap)) == 2 })
+			proctest.Eventually(t, "both sleep", func() bool { return len(proctest.Naps(nap)) == 2 })
 			e, err := tree.End(t.Context(), 150*time.Millisecond)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if left := naps(nap); len(left) > 0 {
+			if left := proctest.Naps(nap); len(left) > 0 {
 				t.Errorf("after %+v there are still %v", e, left)
 			}
 			if n, err := tree.Left(); n != 0 || err != nil {
@@ -170,8 +151,47 @@ func TestEndEndsTheWholeTree(t *testing.T) {
 	}
 }
 
+// A process whose first thread has ended looks like a zombie until the last one
+// has.
+func TestEndEndsAProcessWithoutItsFirstThread(t *testing.T) {
+	k := newKeeper(t)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), headlessVar+"=1")
+	tree, err := k.Start(cmd, NewCookie())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = unix.Kill(tree.Pid(), unix.SIGKILL)
+		if _, err := tree.Reap(); err != nil {
+			t.Error(err)
+		}
+	}()
+	proctest.Eventually(t, "its first thread has ended", func() bool {
+		p, err := current(tree.Pid())
+		return err == nil && p.state == 'Z'
+	})
+	if n, err := tree.Left(); n != 1 || err != nil {
+		t.Errorf("left %d, %v", n, err)
+	}
+	if !Lives(tree.Mark().Leader) {
+		t.Error("it is taken for dead")
+	}
+	if e, err := tree.End(t.Context(), time.Second); err != nil || e.Terminated != 1 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	select {
+	case <-tree.Exited():
+	case <-time.After(10 * time.Second):
+		t.Error("it has not ended")
+	}
+	if g := tree.Mark().Group; g != "" {
+		gone(t, g)
+	}
+}
+
 func TestEndFindsWhatLivesOnAfterItsLeader(t *testing.T) {
-	k, nap := newKeeper(t), nap(t)
+	k, nap := newKeeper(t), proctest.Nap(t)
 	tree := grow(t, k, "env -i "+nap+" & "+nap+" & sleep 0.05; exit 7")
 	state, err := tree.Reap()
 	if err != nil || state.ExitCode() != 7 {
@@ -182,15 +202,15 @@ func TestEndFindsWhatLivesOnAfterItsLeader(t *testing.T) {
 	if _, err := tree.End(t.Context(), time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if left := naps(nap); len(left) > 0 {
+	if left := proctest.Naps(nap); len(left) > 0 {
 		t.Errorf("still %v", left)
 	}
 }
 
 func TestLeftBeforeReapRemembersWhoLivesOn(t *testing.T) {
-	k, nap := newKeeper(t), nap(t)
+	k, nap := newKeeper(t), proctest.Nap(t)
 	tree := grow(t, k, "env -i "+nap+" & setsid "+nap+" & exit 7")
-	eventually(t, "both sleep", func() bool { return len(naps(nap)) == 2 })
+	proctest.Eventually(t, "both sleep", func() bool { return len(proctest.Naps(nap)) == 2 })
 	<-tree.Exited()
 	if n, err := tree.Left(); n != 2 || err != nil {
 		t.Fatalf("left %d, %v", n, err)
@@ -201,19 +221,19 @@ func TestLeftBeforeReapRemembersWhoLivesOn(t *testing.T) {
 	if _, err := tree.End(t.Context(), time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if left := naps(nap); len(left) > 0 {
+	if left := proctest.Naps(nap); len(left) > 0 {
 		t.Errorf("still %v", left)
 	}
 }
 
 func TestEndBeatsATreeThatGrows(t *testing.T) {
-	k, nap := newKeeper(t), nap(t)
+	k, nap := newKeeper(t), proctest.Nap(t)
 	tree := grow(t, k, "trap '' TERM; i=0; while [ $i -lt 400 ]; do "+nap+" & (setsid "+nap+" &); i=$((i+1)); done; wait")
-	eventually(t, "it grows", func() bool { return len(naps(nap)) > 10 })
+	proctest.Eventually(t, "it grows", func() bool { return len(proctest.Naps(nap)) > 10 })
 	if _, err := tree.End(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if left := naps(nap); len(left) > 0 {
+	if left := proctest.Naps(nap); len(left) > 0 {
 		t.Errorf("still %d", len(left))
 	}
 }
@@ -222,7 +242,7 @@ func TestEndLetsATreeCleanUp(t *testing.T) {
 	k := newKeeper(t)
 	done := filepath.Join(t.TempDir(), "done")
 	tree := grow(t, k, "trap 'sleep 0.1; echo clean >"+done+"; exit 0' TERM; echo >"+done+".ready; while :; do sleep 0.01; done")
-	eventually(t, "it is ready", func() bool { _, err := os.Stat(done + ".ready"); return err == nil })
+	proctest.Eventually(t, "it is ready", func() bool { _, err := os.Stat(done + ".ready"); return err == nil })
 	e, err := tree.End(t.Context(), 5*time.Second)
 	if err != nil || e.Killed > 0 {
 		t.Errorf("%+v, %v", e, err)
@@ -233,9 +253,9 @@ func TestEndLetsATreeCleanUp(t *testing.T) {
 }
 
 func TestAnEndedContextStillKills(t *testing.T) {
-	k, nap := newKeeper(t), nap(t)
+	k, nap := newKeeper(t), proctest.Nap(t)
 	tree := grow(t, k, "trap '' TERM; "+nap+" & wait")
-	eventually(t, "it sleeps", func() bool { return len(naps(nap)) == 1 })
+	proctest.Eventually(t, "it sleeps", func() bool { return len(proctest.Naps(nap)) == 1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	start := time.Now()
@@ -277,7 +297,7 @@ func TestCookiesNest(t *testing.T) {
 	}
 	tree := grow(t, newKeeper(t), "exec env -S 'sh -c \"sleep 300\"'")
 	var e environ
-	eventually(t, "the cookie is seen", func() bool { return e.carries(tree.Pid(), map[string]bool{tree.cookie: true}) })
+	proctest.Eventually(t, "the cookie is seen", func() bool { return e.carries(tree.Pid(), map[string]bool{tree.cookie: true}) })
 	if e.carries(tree.Pid(), map[string]bool{tree.cookie[1:]: true}) {
 		t.Error("a part of a cookie is one")
 	}
@@ -304,7 +324,7 @@ func TestNothingIsLeftOfManyTrees(t *testing.T) {
 			before = files()
 		}
 	}
-	eventually(t, "all files are closed", func() bool { return files() <= before })
+	proctest.Eventually(t, "all files are closed", func() bool { return files() <= before })
 	if len(k.leaders) > 0 {
 		t.Errorf("leaders %v", k.leaders)
 	}

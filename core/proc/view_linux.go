@@ -26,10 +26,12 @@ type process struct {
 	life
 	state                  byte
 	parent, group, session int
+	threads                int // the first one included, even if it has ended
 }
 
-// dead reports whether the process has ended, and is only waited for.
-func (p process) dead() bool { return p.state == 'Z' || p.state == 'X' }
+// dead reports whether the process has ended, and is only waited for. The state is
+// that of the first thread, which may end before the others.
+func (p process) dead() bool { return (p.state == 'Z' || p.state == 'X') && p.threads <= 1 }
 
 // view is all processes at about one moment.
 type view struct {
@@ -94,7 +96,7 @@ func stat(proc, pid int, buf []byte) (process, error) {
 	start, err := strconv.ParseUint(string(fields[19]), 10, 64)
 	return process{
 		life: life{pid, start}, state: fields[0][0],
-		parent: number(1), group: number(2), session: number(3),
+		parent: number(1), group: number(2), session: number(3), threads: number(17),
 	}, err
 }
 
