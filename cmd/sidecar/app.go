@@ -17,6 +17,7 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
 	"github.com/opencode-sidecar/opencode-sidecar/core/crew"
 	"github.com/opencode-sidecar/opencode-sidecar/core/delegate"
+	"github.com/opencode-sidecar/opencode-sidecar/core/janitor"
 	"github.com/opencode-sidecar/opencode-sidecar/core/job"
 	"github.com/opencode-sidecar/opencode-sidecar/core/lifecycle"
 	"github.com/opencode-sidecar/opencode-sidecar/core/limit"
@@ -38,6 +39,7 @@ import (
 //	         ↑             events, hooks ─────┼→ missions → todos
 //	         │                                ├→ tasks → limits, store
 //	         │                                ├→ jobs → keeper, store
+//	         │                                ├→ janitor → trash
 //	         └───────── client ←──────────────┘
 //
 // lifecycle ends it in order, workspaces says which directories are open.
@@ -54,6 +56,7 @@ type app struct {
 	missions   *mission.Driver
 	keeper     *proc.Keeper
 	jobs       *job.Engine
+	janitor    *janitor.Janitor
 	tools      *tool.Registry
 	host       *client.Client
 	conn       *rpc.Conn
@@ -116,6 +119,7 @@ func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (stri
 		Keeper: a.keeper, Store: a.store.records(), Owners: a.store.owners(),
 		Spill: job.Spill{Folder: filepath.Join(state, "jobs")}, Started: a.jobStarted, Ended: a.jobEnded, Seen: a.jobSeen, Log: a.log,
 	})
+	a.janitor = newJanitor(state, a.store.checkpoint, a.store.warnings.add, a.log)
 	a.todos = todo.NewSync(todo.SyncOptions{State: state, Host: a.host, Log: a.log})
 	a.missions = mission.New(mission.Options{
 		Store: a.store.records(), Host: a.host, Tasks: a.tasks, Todos: a.todos, Lives: a.store.lives, Log: a.log,
@@ -151,6 +155,7 @@ func (a *app) registerShutdown() error {
 	}{
 		{"missions", lifecycle.PriorityTodo, a.missions.Stop},
 		{"todo", lifecycle.PriorityTodo, a.todos.Stop},
+		{"janitor", lifecycle.PriorityJanitor, a.janitor.Stop},
 		{"jobs", lifecycle.PriorityJobs, a.jobs.Stop},
 		{"tasks", lifecycle.PriorityTasks, a.tasks.Stop},
 		{"limits", lifecycle.PriorityPlugins, func(ctx context.Context) error {
@@ -182,6 +187,9 @@ func (a *app) workspaceGone(w workspace.Workspace) {
 	}
 	if err := a.jobs.EndAll(ctx, job.Interrupted, func(j job.Job) bool { return j.Directory == w.Directory }); err != nil {
 		a.log.Warn().Err(err).Str("directory", w.Directory).Msg("background commands of a closed workspace")
+	}
+	if err := a.janitor.Gone(ctx, w.Directory); err != nil {
+		a.log.Warn().Err(err).Msg("packages of a closed workspace")
 	}
 }
 
@@ -230,6 +238,7 @@ func (a *app) Open(id string, w workspace.Workspace, raw json.RawMessage) (bool,
 	a.toasted[w.Directory] = options.Toasts
 	a.mu.Unlock()
 	a.todos.Open(w.Directory, w.Worktree, options.Toasts)
+	a.janitor.Open(w.Directory, w.Worktree, janitorSettings(options))
 	// Missions first: they know what is not to be told by itself.
 	a.missions.WorkspaceOpened(context.Background(), w.Directory, w.Worktree, missionSettings(options))
 	a.tasks.WorkspaceOpened(context.Background(), w.Directory, w.Worktree, taskSettings(options))
@@ -342,8 +351,14 @@ func (a *app) Close(id string) {
 	a.log.Info().Str("workspace", id).Str("directory", w.Directory).Msg("workspace closed")
 }
 
-// Lookup returns an open workspace.
-func (a *app) Lookup(id string) (workspace.Workspace, error) { return a.workspaces.Lookup(id) }
+// Lookup returns an open workspace, in which somebody works just now.
+func (a *app) Lookup(id string) (workspace.Workspace, error) {
+	w, err := a.workspaces.Lookup(id)
+	if err == nil {
+		a.janitor.Used(w.Directory)
+	}
+	return w, err
+}
 
 // Shutdown runs the ordered shutdown. The process ends with the `exit` that
 // follows, or with its input.

@@ -40,6 +40,7 @@ func serve(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (strin
 	running.Go(func() { a.tasks.Run(ctx) })
 	running.Go(func() { a.missions.Run(ctx) })
 	running.Go(func() { a.runJobs(ctx) })
+	running.Go(func() { a.janitor.Run(ctx) })
 	running.Go(func() { a.watchHost(ctx) })
 	running.Go(func() { a.store.warnings.run(ctx, a.directories, a.host) })
 	running.Go(func() {

@@ -100,6 +100,14 @@ func (s *tasksStore) retain(ctx context.Context, age time.Duration) {
 	}
 }
 
+// checkpoint has the database take in its log.
+func (s *tasksStore) checkpoint(ctx context.Context) error {
+	if s.shared == nil {
+		return nil
+	}
+	return s.shared.Checkpoint(ctx)
+}
+
 // rest gives back what a burst of tasks has taken of the machine's memory: left
 // alone, the runtime keeps it for minutes.
 func (s *tasksStore) rest() {

@@ -68,6 +68,21 @@ type Options struct {
 	SessionPool             bool                `json:"sessionPool" default:"false" doc:"Let a task go on in the session of a completed one of the same parent and agent, with all that was said in it."`
 	ResultRetention         time.Duration       `json:"resultRetention" default:"720h" min:"1h" max:"87600h" scope:"env" doc:"How long ended tasks and their results are kept; those that nobody was told of three times as long. It holds for the tasks of all projects on this machine."`
 	Archive                 bool                `json:"archive" default:"false" doc:"Append each ended task to .opencode/archive/tasks/tasks_YYYY-MM-DD.jsonl."`
+	Janitor                 bool                `json:"janitor" default:"true" doc:"Keep the files that we write below .opencode few and small. What goes, goes to a trash; nothing of yours ever does."`
+	JanitorNodeModules      string              `json:"janitorNodeModules" default:"keep" enum:"keep|shrink|remove" doc:"What becomes of the packages that OpenCode installs into .opencode when it closes the project: they stay, are replaced by a small form that it takes for them, or go until its next start. Packages that a plugin or tool of yours needs stay."`
+	JanitorDelay            time.Duration       `json:"janitorDelay" default:"1m" min:"1s" max:"24h" doc:"How long after its first use a project is looked at."`
+	JanitorFiles            int                 `json:"janitorFiles" default:"150" min:"10" max:"100000" doc:"How many files of ours are kept below .opencode; those that were not used for longest go first."`
+	JanitorBytes            int                 `json:"janitorBytes" default:"1572864" min:"65536" max:"1073741824" doc:"How many bytes of ours are kept below .opencode."`
+	JanitorFileCap          int                 `json:"janitorFileCap" default:"500" min:"10" max:"1000000" doc:"From how many files below .opencode on, yours included and node_modules not, ours go even when they are few."`
+	JanitorLimitEvery       time.Duration       `json:"janitorLimitEvery" default:"5m" min:"10s" max:"168h" doc:"How often these limits are looked at while the project is used."`
+	JanitorArchiveAge       time.Duration       `json:"janitorArchiveAge" default:"168h" min:"1h" max:"87600h" doc:"How long the archives of tasks are kept."`
+	JanitorArchiveEvery     time.Duration       `json:"janitorArchiveEvery" default:"5m" min:"10s" max:"168h" doc:"How often that is looked at."`
+	JanitorDocumentBytes    int                 `json:"janitorDocumentBytes" default:"10485760" min:"65536" max:"1073741824" doc:"How many bytes the document cache may have before its older half goes."`
+	JanitorDocumentEvery    time.Duration       `json:"janitorDocumentEvery" default:"30m" min:"10s" max:"168h" doc:"How often that is looked at."`
+	JanitorHistoryEvery     time.Duration       `json:"janitorHistoryEvery" default:"6h" min:"10s" max:"8760h" doc:"How often the history of todo.md is packed."`
+	JanitorHistoryAge       time.Duration       `json:"janitorHistoryAge" default:"720h" min:"1h" max:"87600h" doc:"How long packed histories are kept."`
+	JanitorCheckpointEvery  time.Duration       `json:"janitorCheckpointEvery" default:"10m" min:"10s" max:"168h" doc:"How often the task database takes in its log while a project is used."`
+	JanitorTrashAge         time.Duration       `json:"janitorTrashAge" default:"168h" min:"1h" max:"8760h" doc:"How long the trash keeps what went."`
 	Store                   string              `json:"store" scope:"env" path:"absolute" enum:"memory" doc:"Path of the task database, or memory to keep tasks in memory only; empty chooses one under the state folder."`
 	Toasts                  bool                `json:"toasts" default:"true" doc:"Show toasts: when tasks end, one for those that end within a moment, when a mission goes on or ends, and when somebody edits todo.md."`
 	Log                     string              `json:"log" scope:"machine" example:"\"/tmp/sidecar.log\"" doc:"Path of the log file; empty chooses one under the state folder."`

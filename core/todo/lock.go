@@ -20,6 +20,19 @@ const (
 	lockRetry = 2 * time.Millisecond
 )
 
+// Exclusive calls do while nobody edits the file or notes an edit in its history, in
+// this process or another. The errors are those of do, and of a turn that does not
+// come before ctx ends or, without a deadline, for 10 seconds.
+func (f *File) Exclusive(ctx context.Context, do func() error) error {
+	at, unlock, err := f.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = at.Close() }()
+	defer unlock()
+	return do()
+}
+
 // lock takes turns with all who edit the file, in this process and in others.
 // The lock is a file by the name of the todo file's path in the folder for the
 // state, since nobody wants to find it in the project; it is never removed.

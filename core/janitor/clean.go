@@ -1,0 +1,236 @@
+package janitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Report is what a pass did in a folder, or would do.
+type Report struct {
+	// Folder is its absolute path; empty if there is none.
+	Folder string
+	// Files is how many files there were, OpenCode's packages aside, and Ours how
+	// many of them are ours by place and name, with OursBytes.
+	Files, Ours int
+	OursBytes   int64
+	// Packed are the histories that were packed, by their new names.
+	Packed []string
+	// Gone is what went to the trash, or would.
+	Gone []Gone
+	// Stays is what would have gone but for a reason.
+	Stays []Stay
+	// Problems are what could not be done or looked at, one sentence each.
+	Problems []error
+}
+
+// Gone is a file that went.
+type Gone struct {
+	Name string
+	Size int64
+	Used time.Time // as recorded
+	Why  string
+}
+
+// Stay is a file that stays.
+type Stay struct{ Name, Why string }
+
+// Clean applies all rules that concern a folder to a project's, whenever they were
+// applied last. Dry, it changes nothing and reports what would go. An error means
+// that nothing was done: a folder that another process is cleaning, for example.
+func (j *Janitor) Clean(ctx context.Context, project string, set Settings, dry bool) (Report, error) {
+	f, err := openFolder(project)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Report{}, nil
+	}
+	if err != nil {
+		return Report{}, err
+	}
+	defer f.close()
+	if dry {
+		p := j.pass(f, set, func(Rule) bool { return true })
+		p.dry = true
+		return p.run(ctx)
+	}
+	return j.claimed(ctx, f, set, func(Rule, ledger) bool { return true })
+}
+
+// claimed runs a pass with the folder claimed, for the rules that are due.
+func (j *Janitor) claimed(ctx context.Context, f *folder, set Settings, due func(Rule, ledger) bool) (Report, error) {
+	c, err := j.claim(f.path)
+	if err != nil {
+		return Report{}, fmt.Errorf("%s: %w", f.path, err)
+	}
+	defer c.release()
+	p := j.pass(f, set, func(r Rule) bool { return due(r, c.ledger) })
+	p.ledger = &c.ledger
+	rules := p.dueRules()
+	if len(rules) == 0 {
+		return Report{Folder: f.path}, nil
+	}
+	report, err := p.run(ctx)
+	if ctx.Err() == nil {
+		for _, r := range rules {
+			c.ledger.Last[r] = j.o.Now()
+		}
+	}
+	c.ledger.forget(f)
+	return report, errors.Join(err, c.save())
+}
+
+// pass is one going over of a folder.
+type pass struct {
+	*Janitor
+	*folder
+	set    Settings
+	due    func(Rule) bool
+	dry    bool
+	ledger *ledger // nil if dry
+	report Report
+}
+
+func (j *Janitor) pass(f *folder, set Settings, due func(Rule) bool) *pass {
+	return &pass{Janitor: j, folder: f, set: set, due: due, report: Report{Folder: f.path}}
+}
+
+func (p *pass) dueRules() (due []Rule) {
+	for _, r := range folderRules {
+		if p.due(r) {
+			due = append(due, r)
+		}
+	}
+	return due
+}
+
+func (p *pass) problem(err error) {
+	if err != nil {
+		p.report.Problems = append(p.report.Problems, err)
+	}
+}
+
+// run does what is due.
+func (p *pass) run(ctx context.Context) (Report, error) {
+	s, err := p.survey(ctx)
+	if err != nil {
+		return p.report, err
+	}
+	if len(s.ours) > 0 { // else there is nothing to ask git about
+		versioned, err := tracked(ctx, p.path)
+		if err != nil {
+			p.problem(fmt.Errorf("nothing is cleaned in %s: %w", p.path, err))
+			s.ours = nil
+		}
+		s.ours = slices.DeleteFunc(s.ours, func(c file) bool {
+			return versioned(c.name) || c.kind == document && versioned(indexName)
+		})
+	}
+	if p.due(History) {
+		p.packHistory(ctx, s)
+	}
+	p.report.Files = s.files
+	for _, c := range s.ours {
+		p.report.Ours++
+		p.report.OursBytes += c.info.Size()
+	}
+	for _, err := range s.failed {
+		p.problem(fmt.Errorf("not looked at: %w", err))
+	}
+	if s.skipped > 0 {
+		p.problem(fmt.Errorf("%d more could not be looked at", s.skipped))
+	}
+	p.take(ctx, s)
+	return p.report, nil
+}
+
+// take sends to the trash what the rules say.
+func (p *pass) take(ctx context.Context, s *survey) {
+	made := ledger{}
+	if p.ledger != nil {
+		made = *p.ledger
+	}
+	plan := planner{set: p.set, now: p.o.Now(), prove: func(c file) error { return p.prove(c, made) }}
+	going, stays := plan.plan(s, p.due)
+	p.report.Stays = append(p.report.Stays, stays...)
+	if p.dry {
+		for _, r := range going {
+			p.report.Gone = append(p.report.Gone, Gone{r.name, r.info.Size(), r.used, r.why})
+		}
+		return
+	}
+	if len(going) == 0 {
+		return
+	}
+	batch := p.o.Trash.Begin(p.path, p.o.Now())
+	var documents []string
+	for _, r := range going {
+		if ctx.Err() != nil {
+			p.problem(context.Cause(ctx))
+			break
+		}
+		err := batch.Take(p.root, r.name, r.info, r.why)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // somebody else took it
+			continue
+		case err != nil:
+			p.report.Stays = append(p.report.Stays, Stay{r.name, err.Error()})
+			continue
+		}
+		p.report.Gone = append(p.report.Gone, Gone{r.name, r.info.Size(), r.used, r.why})
+		if r.kind == document {
+			documents = append(documents, r.name[len(docsDir)+1:])
+		}
+	}
+	p.problem(batch.Close())
+	if len(documents) > 0 {
+		p.problem(p.dropDocuments(documents))
+	}
+}
+
+// packHistory sets the history aside, and packs what was set aside by whomever.
+func (p *pass) packHistory(ctx context.Context, s *survey) {
+	if !p.dry {
+		p.problem(p.sweepPacking(ctx))
+	}
+	for i, c := range s.ours {
+		if c.kind != liveHistory && c.kind != plainHistory || c.info.Size() == 0 {
+			continue
+		}
+		name := c.name
+		if err := p.prove(c, ledger{}); err != nil {
+			p.report.Stays = append(p.report.Stays, Stay{c.name, "it is not packed: " + err.Error()})
+			continue
+		}
+		if p.dry {
+			p.report.Packed = append(p.report.Packed, name)
+			continue
+		}
+		if c.kind == liveHistory {
+			aside, err := p.setAside(ctx, p.o.Now(), func(ctx context.Context, do func() error) error {
+				return p.o.Exclusive(ctx, filepath.Dir(p.path), do)
+			})
+			if err != nil {
+				p.problem(fmt.Errorf("%s is not packed: %w", name, err))
+				continue
+			}
+			if name = aside; name == "" {
+				continue
+			}
+		}
+		packed, made, err := p.pack(ctx, name)
+		if err != nil {
+			p.problem(err)
+			continue
+		}
+		p.ledger.Made[packed] = made
+		p.report.Packed = append(p.report.Packed, packed)
+		// What became of it counts from here on.
+		s.ours[i].name, s.ours[i].kind = packed, packedHistory
+		if info, err := p.root.Lstat(packed); err == nil {
+			s.ours[i].info = info
+		}
+	}
+}

@@ -1,0 +1,243 @@
+package modules
+
+import (
+	"bytes"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// scan finds what a source imports at run time.
+//
+// It reads no JavaScript, as that would take a parser that agrees with the
+// runtime's in every corner; where they disagree an import would be missed.
+// Instead it looks at every place where the words import, export and require
+// stand, be it in code, a comment or a text, and takes it for what it says if
+// it could be code. So what only looks like an import may be reported, but no
+// import is left out. Imports inside of text that is run as code, and programs
+// that are started, are beyond it; eval counts as unsure.
+func scan(name string, text []byte) []Need {
+	s := &scanner{text: text, seen: map[Need]bool{}}
+	if bytes.IndexByte(text, 0) >= 0 {
+		s.unsure("is not plain text")
+		return s.needs
+	}
+	for _, h := range hazards {
+		if h.pattern.Match(text) {
+			s.unsure(h.why)
+		}
+	}
+	// JSX becomes an import of what makes its elements, and the runtime takes
+	// every JavaScript file for one that may have some.
+	if ext := strings.ToLower(name[strings.LastIndexByte(name, '.')+1:]); strings.HasSuffix(ext, "sx") ||
+		strings.HasSuffix(ext, "js") && markup.Match(text) {
+		s.unsure("may have JSX, which imports its library")
+	}
+	for _, at := range words.FindAllIndex(text, -1) {
+		if len(s.needs) >= maxNeeds {
+			break
+		}
+		if word := text[at[0]:at[1]]; isWord(text, at[0], at[1]) {
+			switch string(word) {
+			case "import":
+				s.importing(at[1])
+			case "export":
+				s.clause(at[1])
+			case "require":
+				s.requiring(at[1])
+			}
+		}
+	}
+	return s.needs
+}
+
+// maxNeeds of one file are enough to tell people.
+const maxNeeds = 16
+
+// maxClause bounds what is read after each import: a longer one is not read,
+// and counts as unsure.
+const maxClause = 32 << 10
+
+var (
+	words  = regexp.MustCompile(`import|export|require`)
+	markup = regexp.MustCompile(`</|/>|<>`)
+)
+
+// hazards are signs of imports that are not to be seen.
+var hazards = []struct {
+	pattern *regexp.Regexp
+	why     string
+}{
+	{regexp.MustCompile(`createRequire|\b_load\b|\b_resolveFilename\b`), "loads modules in its own way"},
+	{regexp.MustCompile(`\b(eval|Function)\s*\(`), "runs code from a text"},
+	{regexp.MustCompile(`node_modules[\\/]+[@\w.]`), "names a file in node_modules"},
+	{regexp.MustCompile(`\\u(00[67][0-9A-Fa-f]|\{0*[67][0-9A-Fa-f]\})`), "has words in disguise"},
+}
+
+// scanner collects the needs of one file.
+type scanner struct {
+	text  []byte
+	needs []Need
+	seen  map[Need]bool
+}
+
+func (s *scanner) add(n Need) {
+	if !s.seen[n] && len(s.needs) < maxNeeds {
+		s.seen[n] = true
+		s.needs = append(s.needs, n)
+	}
+}
+
+func (s *scanner) unsure(why string) { s.add(Need{Unsure: why}) }
+
+const computed = "imports what only running it can tell"
+
+// literal adds the package that a string literal names.
+func (s *scanner) literal(spec []byte) {
+	switch name := string(spec); {
+	case strings.Contains(name, `\`):
+		s.unsure(computed)
+	case !isOwn(name):
+		s.add(Need{Import: name})
+	}
+}
+
+// after is the text from i on, as much as is read of it.
+func (s *scanner) after(i int) []byte { return s.text[i:min(len(s.text), i+maxClause)] }
+
+// importing reads what comes after the word import.
+func (s *scanner) importing(i int) {
+	rest := s.after(i)
+	rest = rest[skip(rest):]
+	switch {
+	case len(rest) > 0 && rest[0] == '(':
+		s.argument(rest[1:])
+	case len(rest) > 0 && rest[0] == '.':
+		rest = rest[1:]
+		rest = rest[skip(rest):]
+		// import.meta imports nothing; import.defer and import.source do.
+		if n := identifier(rest); n > 0 && string(rest[:n]) == "meta" {
+			rest = rest[n:]
+			if rest = rest[skip(rest):]; len(rest) > 0 && rest[0] == '[' {
+				s.unsure(computed)
+			} else if len(rest) > 0 && rest[0] == '.' {
+				rest = rest[1:]
+				if rest = rest[skip(rest):]; bytes.HasPrefix(rest, []byte("resolve")) {
+					s.unsure(computed)
+				}
+			}
+			return
+		}
+		s.unsure(computed)
+	default:
+		if spec, n := quoted(rest); n > 0 {
+			s.literal(spec)
+			return
+		}
+		s.clause(i)
+	}
+}
+
+// requiring reads what comes after the word require.
+func (s *scanner) requiring(i int) {
+	rest := s.after(i)
+	// A word after it on the same line makes it English.
+	plain := bytes.TrimLeft(rest, " \t")
+	if n := identifier(plain); n > 0 && len(plain) < len(rest) && !slices.Contains(infix, string(plain[:n])) {
+		return
+	}
+	rest = rest[skip(rest):]
+	if len(rest) > 0 && rest[0] == '(' {
+		s.argument(rest[1:])
+		return
+	}
+	s.unsure("uses require in a way that only running it can tell")
+}
+
+// infix are the words that may follow an expression.
+var infix = []string{"in", "instanceof", "as", "satisfies", "of", "is"}
+
+// argument reads the first argument of a call.
+func (s *scanner) argument(rest []byte) {
+	rest = rest[skip(rest):]
+	spec, n := quoted(rest)
+	if n == 0 {
+		spec, n = template(rest)
+	}
+	if n > 0 {
+		rest = rest[n:]
+		if rest = rest[skip(rest):]; len(rest) > 0 && (rest[0] == ')' || rest[0] == ',') {
+			s.literal(spec)
+			return
+		}
+	}
+	s.unsure(computed)
+}
+
+// maxLoose is more words than a clause has outside of braces: as in
+// `import defer a, * as b from`.
+const maxLoose = 10
+
+// clause reads what comes after import or export, up to the word from and a
+// string. What does not follow their grammar is neither.
+func (s *scanner) clause(i int) {
+	rest := s.after(i)
+	full := len(rest) == maxClause
+	var tokens []string // outside of braces
+	braces := 0         // 1 in them, 2 after them
+	for {
+		rest = rest[skip(rest):]
+		if len(rest) == 0 {
+			if full {
+				s.unsure("has an import that is too long to be read")
+			}
+			return
+		}
+		if spec, n := quoted(rest); n > 0 {
+			if braces == 1 {
+				rest = rest[n:]
+				continue // import { "a name" as b }
+			}
+			if len(tokens) > 0 && tokens[len(tokens)-1] == "from" && !typesOnly(tokens) {
+				s.literal(spec)
+			}
+			return
+		}
+		switch c := rest[0]; {
+		case c == '{' && braces == 0:
+			braces = 1
+			tokens = append(tokens, "{")
+			rest = rest[1:]
+		case c == '}' && braces == 1:
+			braces = 2
+			rest = rest[1:]
+		case c == ',' || c == '*':
+			if braces != 1 {
+				tokens = append(tokens, string(c))
+			}
+			rest = rest[1:]
+		default:
+			n := identifier(rest)
+			if n == 0 {
+				return
+			}
+			if braces != 1 {
+				tokens = append(tokens, string(rest[:n]))
+			}
+			rest = rest[n:]
+		}
+		if len(tokens) > maxLoose {
+			return
+		}
+	}
+}
+
+// typesOnly reports whether a clause, of which the tokens up to the last from
+// are given, is erased because it starts with type. In `import type from` and
+// `import type, {a} from` type is a name like any other.
+func typesOnly(tokens []string) bool {
+	if tokens[0] != "type" || len(tokens) < 3 {
+		return false
+	}
+	return tokens[1] != ","
+}
