@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -250,4 +251,76 @@ func TestABatchThatCannotBeHadLeavesEverything(t *testing.T) {
 	p.must(b.Close())
 	p.want(map[string]string{"a": "a"})
 	p.empty()
+}
+
+// A file that cannot be removed after it was copied and noted is not taken.
+func TestWhatCannotBeRemovedIsNotInTheTrash(t *testing.T) {
+	p := newProject(t, map[string]string{"a": "a", "b": "b"})
+	b := p.trash.Begin(p.dir, day)
+	p.must(b.Take(p.root, "a", p.see("a"), ""))
+	p.must(os.Mkdir(p.path(takenName(b.held.batch, 2)), 0o755)) // in the way
+	if err := b.Take(p.root, "b", p.see("b"), ""); err == nil {
+		t.Error("it was taken")
+	}
+	p.must(b.Take(p.root, "b", p.see("b"), "")) // the next number is free
+	p.must(b.Close())
+	p.want(map[string]string{})
+	items, err := p.trash.Items(p.only().Batch)
+	p.must(err)
+	wantNames(t, "in the trash", items, "a", "b")
+	if _, err := os.Stat(p.inTrash("2")); err == nil {
+		t.Error("the copy is there still")
+	}
+
+	p.write("c", "c")
+	b = p.trash.Begin(p.dir, day.Add(time.Hour))
+	p.must(b.open())
+	p.must(os.Mkdir(p.path(takenName(b.held.batch, 1)), 0o755))
+	if err := b.Take(p.root, "c", p.see("c"), ""); err == nil {
+		t.Error("it was taken")
+	}
+	p.must(b.Close()) // and leaves no batch
+	p.restore("")
+	p.want(map[string]string{"a": "a", "b": "b", "c": "c"})
+	p.empty()
+}
+
+// An editor saves, by putting a new file in the place of the old, while the old one
+// is taken. What it saved last is somewhere.
+func TestAnEditorThatSavesMeanwhileLosesNothing(t *testing.T) {
+	p := newProject(t, nil)
+	b := p.trash.Begin(p.dir, day)
+	taken, back := 0, 0
+	for round := range 150 {
+		name := fmt.Sprintf("%d.md", round)
+		p.write(name, "first")
+		seen := p.see(name)
+		last := ""
+		var editor sync.WaitGroup
+		start := make(chan struct{})
+		editor.Go(func() {
+			<-start
+			for version := range 12 {
+				last = fmt.Sprint("version ", version)
+				if err := os.WriteFile(p.path("saving"), []byte(last), 0o644); err != nil {
+					t.Error(err)
+				}
+				if err := os.Rename(p.path("saving"), p.path(name)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		close(start)
+		if b.Take(p.root, name, seen, "") == nil {
+			taken++
+		} else {
+			back++
+		}
+		editor.Wait()
+		if got, err := os.ReadFile(p.path(name)); string(got) != last {
+			t.Fatalf("round %d: the editor saved %q, and there is %q, %v", round, last, got, err)
+		}
+	}
+	p.must(b.Close())
+	t.Logf("%d taken before a save, %d left alone", taken, back)
 }
