@@ -324,3 +324,23 @@ func TestAnEditorThatSavesMeanwhileLosesNothing(t *testing.T) {
 	p.must(b.Close())
 	t.Logf("%d taken before a save, %d left alone", taken, back)
 }
+
+// A kill between two steps that are microseconds apart is hard to hit; that the
+// first step fails shows the same order.
+func TestNothingGoesThatTheIndexDoesNotHave(t *testing.T) {
+	p := newProject(t, map[string]string{"a": "a", "b": "b"})
+	b := p.trash.Begin(p.dir, day)
+	p.must(b.Take(p.root, "a", p.see("a"), ""))
+	p.must(b.index.close())
+	for range 2 {
+		wantError(t, b.Take(p.root, "b", p.see("b"), ""), fs.ErrClosed, "noting it in the index")
+	}
+	p.want(map[string]string{"b": "b"})
+	wantError(t, b.Close(), fs.ErrClosed, "")
+	if _, err := os.Stat(p.inTrash("2")); err == nil {
+		t.Error("a copy is left")
+	}
+	wantNames(t, "restored", p.restore("").Items, "a")
+	p.want(map[string]string{"a": "a", "b": "b"})
+	p.empty()
+}
