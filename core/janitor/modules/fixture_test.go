@@ -117,10 +117,13 @@ func (f *configFolder) names() []string {
 		}
 		rel, _ := filepath.Rel(f.dir, path)
 		rel = filepath.ToSlash(rel)
-		if rel == modulesName {
+		if rel == modulesName && d.IsDir() {
 			entries, err := os.ReadDir(path)
 			names = append(names, fmt.Sprintf("%s(%d)", rel, len(entries)))
-			return errors.Join(err, fs.SkipDir)
+			if err != nil {
+				return err
+			}
+			return fs.SkipDir
 		}
 		if !d.IsDir() {
 			names = append(names, rel)

@@ -17,7 +17,7 @@ import (
 // import is left out. Imports inside of text that is run as code, and programs
 // that are started, are beyond it; eval counts as unsure.
 func scan(name string, text []byte) []Need {
-	s := &scanner{text: text, seen: map[Need]bool{}}
+	s := &scanner{text: text, seen: map[Need]bool{}, budget: maxSkipped}
 	if bytes.IndexByte(text, 0) >= 0 {
 		s.unsure("is not plain text")
 		return s.needs
@@ -34,7 +34,7 @@ func scan(name string, text []byte) []Need {
 		s.unsure("may have JSX, which imports its library")
 	}
 	for _, at := range words.FindAllIndex(text, -1) {
-		if len(s.needs) >= maxNeeds {
+		if len(s.needs) >= maxNeeds || s.budget < 0 {
 			break
 		}
 		if word := text[at[0]:at[1]]; isWord(text, at[0], at[1]) {
@@ -63,6 +63,10 @@ var (
 	markup = regexp.MustCompile(`</|/>|<>`)
 )
 
+// maxSkipped bounds the space and the comments that are read in one file, some
+// of them more than once: a hostile file would take minutes.
+const maxSkipped = 8 << 20
+
 // hazards are signs of imports that are not to be seen.
 var hazards = []struct {
 	pattern *regexp.Regexp
@@ -79,6 +83,17 @@ type scanner struct {
 	text  []byte
 	needs []Need
 	seen  map[Need]bool
+	// budget is what is left of maxSkipped.
+	budget int
+}
+
+// skip returns the text after the space and the comments that it starts with.
+func (s *scanner) skip(text []byte) []byte {
+	n := skip(text)
+	if s.budget -= n; s.budget < 0 {
+		s.unsure("has too many comments to be read")
+	}
+	return text[n:]
 }
 
 func (s *scanner) add(n Need) {
@@ -108,21 +123,21 @@ func (s *scanner) after(i int) []byte { return s.text[i:min(len(s.text), i+maxCl
 // importing reads what comes after the word import.
 func (s *scanner) importing(i int) {
 	rest := s.after(i)
-	rest = rest[skip(rest):]
+	rest = s.skip(rest)
 	switch {
 	case len(rest) > 0 && rest[0] == '(':
 		s.argument(rest[1:])
 	case len(rest) > 0 && rest[0] == '.':
 		rest = rest[1:]
-		rest = rest[skip(rest):]
+		rest = s.skip(rest)
 		// import.meta imports nothing; import.defer and import.source do.
 		if n := identifier(rest); n > 0 && string(rest[:n]) == "meta" {
 			rest = rest[n:]
-			if rest = rest[skip(rest):]; len(rest) > 0 && rest[0] == '[' {
+			if rest = s.skip(rest); len(rest) > 0 && rest[0] == '[' {
 				s.unsure(computed)
 			} else if len(rest) > 0 && rest[0] == '.' {
 				rest = rest[1:]
-				if rest = rest[skip(rest):]; bytes.HasPrefix(rest, []byte("resolve")) {
+				if rest = s.skip(rest); bytes.HasPrefix(rest, []byte("resolve")) {
 					s.unsure(computed)
 				}
 			}
@@ -146,7 +161,7 @@ func (s *scanner) requiring(i int) {
 	if n := identifier(plain); n > 0 && len(plain) < len(rest) && !slices.Contains(infix, string(plain[:n])) {
 		return
 	}
-	rest = rest[skip(rest):]
+	rest = s.skip(rest)
 	if len(rest) > 0 && rest[0] == '(' {
 		s.argument(rest[1:])
 		return
@@ -159,14 +174,14 @@ var infix = []string{"in", "instanceof", "as", "satisfies", "of", "is"}
 
 // argument reads the first argument of a call.
 func (s *scanner) argument(rest []byte) {
-	rest = rest[skip(rest):]
+	rest = s.skip(rest)
 	spec, n := quoted(rest)
 	if n == 0 {
 		spec, n = template(rest)
 	}
 	if n > 0 {
 		rest = rest[n:]
-		if rest = rest[skip(rest):]; len(rest) > 0 && (rest[0] == ')' || rest[0] == ',') {
+		if rest = s.skip(rest); len(rest) > 0 && (rest[0] == ')' || rest[0] == ',') {
 			s.literal(spec)
 			return
 		}
@@ -186,7 +201,7 @@ func (s *scanner) clause(i int) {
 	var tokens []string // outside of braces
 	braces := 0         // 1 in them, 2 after them
 	for {
-		rest = rest[skip(rest):]
+		rest = s.skip(rest)
 		if len(rest) == 0 {
 			if full {
 				s.unsure("has an import that is too long to be read")
@@ -194,11 +209,15 @@ func (s *scanner) clause(i int) {
 			return
 		}
 		if spec, n := quoted(rest); n > 0 {
-			if braces == 1 {
-				rest = rest[n:]
-				continue // import { "a name" as b }
+			last := ""
+			if len(tokens) > 0 {
+				last = tokens[len(tokens)-1]
 			}
-			if len(tokens) > 0 && tokens[len(tokens)-1] == "from" && !typesOnly(tokens) {
+			if braces == 1 || last == "as" {
+				rest = rest[n:]
+				continue // import { "a name" as b }, export * as "a name"
+			}
+			if last == "from" && !typesOnly(tokens) {
 				s.literal(spec)
 			}
 			return

@@ -1,6 +1,7 @@
 package modules
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -61,6 +62,7 @@ func TestScan(t *testing.T) {
 		{`export * from "x"`, "x"},
 		{`export*from"x"`, "x"},
 		{`export * as a from "x"`, "x"},
+		{`export * as "a b" from "x"`, "x"},
 		{`export {a, b as "c d"} from "x"`, "x"},
 		{`export type {A} from "x"`, ""},
 		{`export type * from "x"`, ""},
@@ -138,8 +140,10 @@ func TestScanIsLinear(t *testing.T) {
 	for _, unit := range []string{"import", "import ", "import{", "import/*", "export {a,", "require ", "require/**/", "import(`", "import'", "import//", "import type "} {
 		start := time.Now()
 		scan("a.ts", []byte(strings.Repeat(unit, maxSource/len(unit))))
-		if took := time.Since(start); took > 20*time.Second {
+		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("%q: %v", unit, took)
+		} else {
+			t.Logf("%q: %v", unit, took)
 		}
 	}
 }
@@ -195,7 +199,7 @@ func checkGenerated(t *testing.T, seed uint64) {
 }
 
 func TestScanMissesNothing(t *testing.T) {
-	for seed := range uint64(20_000) {
+	for seed := range uint64(5_000) {
 		checkGenerated(t, seed)
 	}
 }
@@ -228,9 +232,13 @@ func FuzzConfig(f *testing.F) {
 	f.Add(`{"plugin": ["./a", /* b */ "c",], // d` + "\n}")
 	f.Add(`{"a": "\"//", "b": [1,]}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		once := standardize([]byte(text))
-		if diff := cmp.Diff(string(once), string(standardize(once))); diff != "" && len(diff) < 0 {
-			t.Error(diff)
+		var want, got any
+		standard := standardize([]byte(text))
+		if json.Unmarshal([]byte(text), &want) != nil {
+			return
+		}
+		if err := json.Unmarshal(standard, &got); err != nil || !cmp.Equal(want, got) {
+			t.Errorf("%q became %q", text, standard)
 		}
 	})
 }
