@@ -30,7 +30,7 @@ func (t *Trash) expire(ctx context.Context, before time.Time) (items int, err er
 	}
 	defer func() { _ = root.Close() }()
 	var failed []error
-	unfinished, err := list(root, func(name string) bool {
+	unfinished, err := list(root, maxBatches, func(name string) bool {
 		batch, ok := strings.CutPrefix(name, deleting)
 		return ok && isBatch(batch)
 	})
@@ -40,7 +40,7 @@ func (t *Trash) expire(ctx context.Context, before time.Time) (items int, err er
 	for _, name := range unfinished {
 		failed = append(failed, scrap(ctx, root, name))
 	}
-	old, err := list(root, func(name string) bool {
+	old, err := list(root, maxBatches, func(name string) bool {
 		at, ok := takenAt(name)
 		return ok && at.Before(before)
 	})
@@ -79,7 +79,7 @@ func (t *Trash) expireOne(ctx context.Context, root *os.Root, batch string) (ite
 // sweep removes the locks of batches that are gone, which those leave who are
 // killed, or who asked for the lock of a batch that was being deleted.
 func (t *Trash) sweep(root *os.Root) error {
-	locks, err := list(root, func(name string) bool {
+	locks, err := list(root, maxBatches, func(name string) bool {
 		batch, ok := strings.CutSuffix(name, lockSuffix)
 		return ok && isBatch(batch)
 	})

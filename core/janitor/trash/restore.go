@@ -97,7 +97,7 @@ func notFound(err error) error {
 
 // newest returns the newest batch of a folder that has something to restore.
 func newest(root *os.Root, folder string) (string, error) {
-	names, err := list(root, isBatch)
+	names, err := list(root, maxBatches, isBatch)
 	if err != nil {
 		return "", err
 	}

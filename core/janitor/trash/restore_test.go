@@ -305,21 +305,14 @@ func TestLinksInTheTrashLeadNowhere(t *testing.T) {
 	}
 }
 
-func TestManyBatchesAreBounded(t *testing.T) {
+func TestOfManyBatchesTheNewestAreListed(t *testing.T) {
 	p := newProject(t, nil)
-	p.must(os.MkdirAll(p.place, 0o700))
-	root, err := p.trash.open()
-	p.must(err)
-	defer root.Close()
-	const extra = 7
-	for n := range maxBatches + extra {
-		file, err := root.Create(batchName(day.Add(time.Duration(n)*time.Second), "ABCDEFGHIJ"))
-		p.must(err)
-		p.must(file.Close())
+	for n := range 2500 { // more than one reading of the folder takes
+		p.write(batchName(day.Add(time.Duration(n)*time.Second), "ABCDEFGHIJ"), "")
 	}
-	found, err := p.trash.Batches("")
+	found, err := list(p.root, 100, isBatch)
 	p.must(err)
-	if len(found) != maxBatches || !found[maxBatches-1].Taken.Equal(day.Add(extra*time.Second)) {
-		t.Errorf("%d batches are listed, the last of %v", len(found), found[len(found)-1].Taken)
+	if last, _ := takenAt(found[len(found)-1]); len(found) != 100 || !last.Equal(day.Add(2400*time.Second)) {
+		t.Errorf("%d batches are listed, the last of %v", len(found), last)
 	}
 }

@@ -81,7 +81,7 @@ func (t *Trash) Batches(folder string) ([]Summary, error) {
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	names, err := list(root, isBatch)
+	names, err := list(root, maxBatches, isBatch)
 	if err != nil {
 		return nil, fmt.Errorf("listing the trash: %w", err)
 	}
@@ -197,8 +197,8 @@ func (t *Trash) create() (*os.Root, error) {
 }
 
 // list returns the names in the trash that match, the last in order first, and no
-// more than maxBatches of them.
-func list(root *os.Root, match func(string) bool) ([]string, error) {
+// more than a limit of them.
+func list(root *os.Root, limit int, match func(string) bool) ([]string, error) {
 	folder, err := root.Open(".")
 	if err != nil {
 		return nil, err
@@ -207,7 +207,7 @@ func list(root *os.Root, match func(string) bool) ([]string, error) {
 	var found []string
 	trim := func() {
 		slices.SortFunc(found, func(a, b string) int { return strings.Compare(b, a) })
-		found = found[:min(len(found), maxBatches)]
+		found = found[:min(len(found), limit)]
 	}
 	for {
 		names, err := folder.Readdirnames(1000)
@@ -216,7 +216,7 @@ func list(root *os.Root, match func(string) bool) ([]string, error) {
 				found = append(found, name)
 			}
 		}
-		if len(found) > 2*maxBatches {
+		if len(found) > 2*limit {
 			trim() // so that memory is bounded whatever is in there
 		}
 		if len(names) == 0 || err != nil {
