@@ -2,11 +2,25 @@ package modules
 
 import (
 	"bytes"
+	"iter"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
+
+// occurrences yields where a word stands in the text.
+func occurrences(text []byte, word string) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for at := 0; ; {
+			i := bytes.Index(text[at:], []byte(word))
+			if i < 0 || !yield(at+i) {
+				return
+			}
+			at += i + len(word)
+		}
+	}
+}
 
 // isWord reports whether the text from start to end is not part of a longer
 // word.

@@ -181,7 +181,7 @@ func (c *countdown) Err() error {
 
 // An end at any moment leaves what OpenCode repairs and the next call finishes.
 func TestInterrupted(t *testing.T) {
-	const files = 3
+	const files = 2
 	for name, do := range actions {
 		t.Run(name, func(t *testing.T) {
 			for n := 0; ; n++ {
@@ -252,7 +252,7 @@ func TestKilled(t *testing.T) {
 		_, err := do(t.Context(), f.root, nil)
 		f.must(err)
 		whole := time.Since(start)
-		for range 6 {
+		for range 4 {
 			f := full(t, files)
 			for range 4 {
 				cmd := exec.CommandContext(t.Context(), os.Args[0])

@@ -23,7 +23,7 @@ func scan(name string, text []byte) []Need {
 		return s.needs
 	}
 	for _, h := range hazards {
-		if h.pattern.Match(text) {
+		if h.in(text) {
 			s.unsure(h.why)
 		}
 	}
@@ -33,21 +33,9 @@ func scan(name string, text []byte) []Need {
 		strings.HasSuffix(ext, "js") && markup.Match(text) {
 		s.unsure("may have JSX, which imports its library")
 	}
-	for _, at := range words.FindAllIndex(text, -1) {
-		if len(s.needs) >= maxNeeds || s.budget < 0 {
-			break
-		}
-		if word := text[at[0]:at[1]]; isWord(text, at[0], at[1]) {
-			switch string(word) {
-			case "import":
-				s.importing(at[1])
-			case "export":
-				s.clause(at[1])
-			case "require":
-				s.requiring(at[1])
-			}
-		}
-	}
+	s.each("import", s.importing)
+	s.each("export", s.clause)
+	s.each("require", s.requiring)
 	return s.needs
 }
 
@@ -58,24 +46,41 @@ const maxNeeds = 16
 // and counts as unsure.
 const maxClause = 32 << 10
 
-var (
-	words  = regexp.MustCompile(`import|export|require`)
-	markup = regexp.MustCompile(`</|/>|<>`)
-)
+var markup = regexp.MustCompile(`</|/>|<>`)
 
 // maxSkipped bounds the space and the comments that are read in one file, some
 // of them more than once: a hostile file would take minutes.
 const maxSkipped = 8 << 20
 
-// hazards are signs of imports that are not to be seen.
-var hazards = []struct {
+// hazard is a sign of imports that are not to be seen.
+type hazard struct {
+	// word, in whichever of its places the pattern matches what starts there.
+	word    string
 	pattern *regexp.Regexp
 	why     string
-}{
-	{regexp.MustCompile(`createRequire|\b_load\b|\b_resolveFilename\b`), "loads modules in its own way"},
-	{regexp.MustCompile(`\b(eval|Function)\s*\(`), "runs code from a text"},
-	{regexp.MustCompile(`node_modules[\\/]+[@\w.]`), "names a file in node_modules"},
-	{regexp.MustCompile(`\\u(00[67][0-9A-Fa-f]|\{0*[67][0-9A-Fa-f]\})`), "has words in disguise"},
+}
+
+// in searches for the word first, which is a hundred times as fast.
+func (h hazard) in(text []byte) bool {
+	for i := range occurrences(text, h.word) {
+		if h.pattern.Match(text[i:min(len(text), i+maxHazard)]) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxHazard is more than a pattern of a hazard needs to see.
+const maxHazard = 128
+
+var hazards = []hazard{
+	{"createRequire", regexp.MustCompile(``), "loads modules in its own way"},
+	{"_load", regexp.MustCompile(`^_load\b`), "loads modules in its own way"},
+	{"_resolveFilename", regexp.MustCompile(``), "loads modules in its own way"},
+	{"eval", regexp.MustCompile(`^eval\s*\)?\s*\(`), "runs code from a text"},
+	{"Function", regexp.MustCompile(`^Function\s*\(`), "runs code from a text"},
+	{"node_modules", regexp.MustCompile(`^node_modules[\\/]+[@\w.]`), "names a file in node_modules"},
+	{`\u`, regexp.MustCompile(`^\\u(00[67][0-9A-Fa-f]|\{0*[67][0-9A-Fa-f]\}|\{0{8})`), "has words in disguise"},
 }
 
 // scanner collects the needs of one file.
@@ -85,6 +90,18 @@ type scanner struct {
 	seen  map[Need]bool
 	// budget is what is left of maxSkipped.
 	budget int
+}
+
+// each calls read with the end of each place where the word stands.
+func (s *scanner) each(word string, read func(end int)) {
+	for i := range occurrences(s.text, word) {
+		if len(s.needs) >= maxNeeds || s.budget < 0 {
+			return
+		}
+		if end := i + len(word); isWord(s.text, i, end) {
+			read(end)
+		}
+	}
 }
 
 // skip returns the text after the space and the comments that it starts with.

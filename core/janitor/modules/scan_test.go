@@ -100,7 +100,10 @@ func TestScan(t *testing.T) {
 		{`requ\u0069re("x")`, "?"},
 		{`requ\u{69}re("x")`, "?"},
 		{`"\u001b[1m \u{1F600}"`, ""},
+		{`requ\u{` + strings.Repeat("0", 200) + `69}re("x")`, "?"},
 		{`eval("x")`, "?"},
+		{`(0, eval)("x")`, "?"},
+		{"evaluates; an eval of it", ""},
 		{`new Function ("x")`, "?"},
 		{`import a from "../node_modules/x/y.js"`, "?"},
 		{`glob("**/node_modules/**")`, ""},
@@ -140,10 +143,8 @@ func TestScanIsLinear(t *testing.T) {
 	for _, unit := range []string{"import", "import ", "import{", "import/*", "export {a,", "require ", "require/**/", "import(`", "import'", "import//", "import type "} {
 		start := time.Now()
 		scan("a.ts", []byte(strings.Repeat(unit, maxSource/len(unit))))
-		if took := time.Since(start); took > 10*time.Second {
+		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("%q: %v", unit, took)
-		} else {
-			t.Logf("%q: %v", unit, took)
 		}
 	}
 }
@@ -222,7 +223,7 @@ func FuzzScan(f *testing.F) {
 		scan(name, []byte(text))
 		// Only as many imports as people would read are kept.
 		needs := scan(name, []byte(text+"\nimport wanted from 'wanted'\n"))
-		if len(needs) < maxNeeds && !slices.Contains(needs, Need{Import: "wanted"}) {
+		if len(needs) < maxNeeds && !strings.Contains(text, "\x00") && !slices.Contains(needs, Need{Import: "wanted"}) {
 			t.Errorf("%q hides an import: %v", text, needs)
 		}
 	})
