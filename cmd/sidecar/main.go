@@ -18,6 +18,8 @@ Usage:
   sidecar serve        speak JSON-RPC on stdin and stdout (OpenCode's plugin starts this)
   sidecar tasks        list, show, cancel and follow background tasks
   sidecar forget       erase the prompts and results of ended tasks
+  sidecar clean        clean the .opencode folder of a project, or put back what went
+  sidecar doctor       say what is in order here and what is not
   sidecar generate     write the generated files of the shim
   sidecar transcript   normalize and replay recordings of the pipe
   sidecar version      print the version
@@ -49,6 +51,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return commandLine(tasksCommand, args, stdin, stdout, stderr, env)
 	case "forget":
 		return commandLine(forgetCommand, args, stdin, stdout, stderr, env)
+	case "clean":
+		return commandLine(cleanCommand, args, stdin, stdout, stderr, env)
+	case "doctor":
+		return commandLine(doctorCommand, args, stdin, stdout, stderr, env)
 	case "generate":
 		return generate(args, stderr)
 	case "transcript":

@@ -1,0 +1,573 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/mattn/go-runewidth"
+	"github.com/rs/zerolog"
+	"golang.org/x/term"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/config"
+	"github.com/opencode-sidecar/opencode-sidecar/core/janitor"
+	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/modules"
+	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
+)
+
+const cleanUsage = `sidecar clean does at once what the janitor does while OpenCode runs: in the .opencode folder of a
+project it packs the history of todo.md and takes what is old or too much of our own files to a trash.
+Nothing of yours goes, nor anything that git tracks.
+
+Usage:
+  sidecar clean [--dry-run] [--node-modules keep|shrink|remove] [DIR]
+        clean the project that DIR belongs to; without DIR, that of the current folder
+  sidecar clean --trash [DIR]
+        list what the cleanings of the project took, the newest first
+  sidecar clean --restore [--batch ID] [--dry-run] [DIR]
+        put back what the last cleaning took, or the one that --trash lists as ID; nothing is replaced
+
+  --dry-run         change nothing and say what would be done
+  --node-modules    what becomes of the packages that OpenCode installs into .opencode: they stay (keep),
+                    are replaced by a small form that OpenCode takes for them (shrink), or go until its
+                    next start (remove). They do not go to the trash. Packages that a plugin or tool of
+                    yours needs stay. Default is the option janitorNodeModules
+  --batch ID        which cleaning is undone
+
+Limits and ages are those of the OPENCODE_SIDECAR_JANITOR_* variables and the defaults; options in
+opencode.json are not read here.
+
+The exit code is 0 if all went well, 1 if something could not be done, 2 if the command was not understood.
+`
+
+const (
+	// projectFolder is the folder of a project that is cleaned.
+	projectFolder = ".opencode"
+	// quiet is how long a command is silent on a terminal.
+	quiet = 2 * time.Second
+	// largePackages is from where on packages are worth a word that stay as they are.
+	largePackages = 10 << 20
+)
+
+// batchID is how the trash names its batches.
+var batchID = regexp.MustCompile(`^\d{8}T\d{6}\.\d{6}Z-[A-Z2-7]{10}$`)
+
+// cleanCommand serves `sidecar clean`.
+func cleanCommand(ctx context.Context, args []string, c *console) int {
+	const command = "clean"
+	options, warnings, _ := config.Load(nil, c.env)
+	k := cleaning{c: c, set: janitorSettings(options)}
+	set := flags()
+	set.BoolVar(&k.dry, "dry-run", false, "")
+	restore, list := set.Bool("restore", false, ""), set.Bool("trash", false, "")
+	batch := set.String("batch", "", "")
+	set.Func("node-modules", "", func(s string) error {
+		k.set.Modules = janitor.Modules(s)
+		if !slices.Contains([]janitor.Modules{janitor.Keep, janitor.Shrink, janitor.Remove}, k.set.Modules) {
+			return errors.New("accepted is keep, shrink or remove")
+		}
+		return nil
+	})
+	rest, code, ok := c.parse(command, cleanUsage, set, args)
+	if !ok {
+		return code
+	}
+	given := map[string]bool{}
+	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	switch {
+	case len(rest) > 0 && batchID.MatchString(rest[0]):
+		return c.misused(command, fmt.Sprintf("%s names a cleaning, not a folder; did you mean --restore --batch %s?", rest[0], rest[0]))
+	case len(rest) > 1:
+		return c.misused(command, fmt.Sprintf("%q is not expected; one project is cleaned at a time", rest[1]))
+	case len(rest) == 1 && rest[0] == "": // an unset variable in a script must not choose another project
+		return c.misused(command, "the folder is empty; name one or leave it out")
+	case *list && *restore:
+		return c.misused(command, "--trash lists and --restore puts back; leave one out")
+	case *list && k.dry:
+		return c.misused(command, "--trash changes nothing; leave --dry-run out")
+	case given["node-modules"] && (*list || *restore):
+		return c.misused(command, "--node-modules is for cleaning; packages are not in the trash")
+	case given["batch"] && !*restore:
+		return c.misused(command, "--batch is for --restore, which puts back what that cleaning took")
+	case given["batch"] && *batch == "":
+		return c.misused(command, "--batch is empty; give it a value or leave it out")
+	}
+	for _, w := range warnings {
+		if strings.HasPrefix(w.Key, "janitor") { // the others are no concern of this command
+			fmt.Fprintln(c.err, w)
+		}
+	}
+	if len(rest) > 0 {
+		k.dir = rest[0]
+	}
+	k.project = c.project(cmp.Or(k.dir, "."))
+	k.state, _ = stateFolder(c.env)
+	k.trash = trash.New(filepath.Join(k.state, "trash"))
+	if !*list {
+		if err := c.isFolder(cmp.Or(k.dir, ".")); err != nil {
+			return c.failed(command, err)
+		}
+	}
+	switch {
+	case *list:
+		return k.list()
+	case *restore:
+		return k.restore(ctx, *batch)
+	}
+	return k.clean(ctx)
+}
+
+// project is the worktree that a folder belongs to, whose .opencode folder is meant.
+func (c *console) project(dir string) string {
+	w := c.worktree(dir)
+	if filepath.Base(w) == projectFolder { // somebody is in there, and nothing is versioned
+		return filepath.Dir(w)
+	}
+	return w
+}
+
+func (c *console) isFolder(dir string) error {
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(c.dir, dir)
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no folder %s", fileName(dir))
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a folder", fileName(dir))
+	}
+	return nil
+}
+
+// cleaning is one run of the command.
+type cleaning struct {
+	c              *console
+	set            janitor.Settings
+	dry            bool
+	dir            string // as it was given, "" if it was not
+	project, state string
+	trash          *trash.Trash
+}
+
+func (k *cleaning) failed(err error) int {
+	return k.c.failed("clean", errors.New(oneLine(err.Error())))
+}
+
+// say writes a sentence for people. Names in it have gone through fileName.
+func (k *cleaning) say(format string, args ...any) { fmt.Fprintf(k.c.out, format+"\n", args...) }
+
+// clean cleans, and tells what went, what stays and what went wrong.
+func (k *cleaning) clean(ctx context.Context) (code int) {
+	folder := filepath.Join(k.project, projectFolder)
+	done := k.c.meanwhile("Looking through " + fileName(folder) + " …")
+	report, err := newJanitor(k.state, nil, nil, zerolog.Nop()).Clean(ctx, k.project, k.set, k.dry)
+	done()
+	if err == nil && report.Folder == "" {
+		k.say("There is no %s, so there is nothing to clean.", fileName(folder))
+		return 0
+	}
+	stopped := ctx.Err() != nil
+	if err == nil || len(report.Gone) > 0 || len(report.Packed) > 0 {
+		k.tell(report, stopped)
+	}
+	for _, problem := range append(report.Problems, err) {
+		if problem == nil || stopped && errors.Is(problem, context.Cause(ctx)) {
+			continue
+		}
+		code = k.failed(problem)
+	}
+	if stopped {
+		return k.failed(errors.New("it was stopped; nothing else was done"))
+	}
+	if err != nil {
+		return code
+	}
+	return max(code, k.packages(ctx))
+}
+
+// tell writes what went and what stays.
+func (k *cleaning) tell(r janitor.Report, stopped bool) {
+	went, left, changed, packed := "went", "Left", "", "Packed: "
+	if k.dry {
+		went, left, changed, packed = "would go", "Left would be", " Nothing was changed.", "Would be packed: "
+	}
+	gone := int64(0)
+	rows := [][]string{{"FILE", "SIZE", "LAST USED", "WHY"}}
+	for _, g := range r.Gone {
+		gone += g.Size
+		rows = append(rows, []string{fileName(g.Name), janitor.Size(g.Size), age(k.c.now().Sub(g.Used)) + " ago", oneLine(g.Why)})
+	}
+	if len(r.Gone) > 0 {
+		k.c.table(rows)
+		k.say("")
+	}
+	if len(r.Packed) > 0 {
+		names := make([]string, len(r.Packed))
+		for i, name := range r.Packed {
+			names[i] = fileName(name)
+		}
+		k.say("%s.", packed+enumerate(names))
+	}
+	ours := r.Ours - len(r.Gone)
+	still := fmt.Sprintf("%s, of which %d %s ours", count(r.Files-len(r.Gone), "file"), ours, plural(ours, "is", "are"))
+	switch {
+	case len(r.Gone) > 0:
+		k.say("%s, %s, %s to the trash, %s, which keeps them for %s; %s puts them back. %s %s.%s",
+			count(len(r.Gone), "file"), janitor.Size(gone), went, fileName(filepath.Join(k.state, "trash")), inDays(k.set.TrashAge), k.again("--restore"), left, still, changed)
+	case len(r.Packed) > 0:
+		k.say("Nothing else is to be cleaned in %s: it has %s.%s", fileName(r.Folder), still, changed)
+	case len(r.Problems) == 0 && !stopped:
+		k.say("There is nothing to clean in %s: it has %s.", fileName(r.Folder), still)
+	}
+	if len(r.Stays) > 0 {
+		rows := [][]string{{"STAYS", "WHY"}}
+		for _, s := range r.Stays {
+			rows = append(rows, []string{fileName(s.Name), oneLine(s.Why)})
+		}
+		k.say("")
+		k.c.table(rows)
+	}
+}
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// inDays is a time as people set it.
+func inDays(d time.Duration) string {
+	if d%(24*time.Hour) == 0 {
+		return count(int(d/(24*time.Hour)), "day")
+	}
+	return d.String()
+}
+
+// again is how this command is given for the same project.
+func (k *cleaning) again(args string) string {
+	if k.dir != "" {
+		args += " " + fileName(k.dir)
+	}
+	return "`sidecar clean " + args + "`"
+}
+
+// packages has OpenCode's packages become what is wanted, and says so.
+func (k *cleaning) packages(ctx context.Context) int {
+	want := k.set.Modules
+	done := k.c.meanwhile("Looking through OpenCode's packages …")
+	r, err := janitor.Packages(ctx, k.project, want, k.dry || want == janitor.Keep)
+	done()
+	refused := r.Removable()
+	if want == janitor.Shrink {
+		refused = r.Shrinkable()
+	}
+	if err != nil && (refused == nil || want == janitor.Keep) {
+		return k.failed(err)
+	}
+	what, were := "OpenCode's packages, "+packageSize(r)+",", "were"
+	if k.dry {
+		were = "would be"
+	}
+	switch {
+	case want == janitor.Keep:
+		if r.State == modules.Full && r.Bytes >= largePackages {
+			k.say("%s stay. %s", what, k.advice(r))
+		}
+	case refused != nil:
+		k.say("%s stay: %s.", what, oneLine(refused.Error()))
+	case want == janitor.Shrink && r.State == modules.Small:
+		k.say("OpenCode's packages have their small form already.")
+	case want == janitor.Shrink:
+		k.say("%s %s replaced by the small form, with which OpenCode starts as fast.", what, were)
+	case r.State == modules.Absent:
+		k.say("OpenCode has installed no packages here.")
+	default:
+		k.say("%s %s removed. OpenCode installs them at its next start, which takes 5 to 10 seconds.", what, were)
+	}
+	return 0
+}
+
+func packageSize(r modules.Report) string {
+	return count(r.Files, "file") + " and " + janitor.Size(r.Bytes)
+}
+
+// advice says what could become of packages that are left as they are.
+func (k *cleaning) advice(r modules.Report) string {
+	switch refused := r.Removable(); {
+	case refused != nil:
+		return capital(oneLine(refused.Error())) + "."
+	case r.Shrinkable() != nil:
+		return "Nothing needs them; `sidecar doctor` says more."
+	}
+	return "Nothing needs them: " + k.again("--node-modules shrink") + " replaces them by a small form, with which OpenCode starts as fast."
+}
+
+// batches are those of the project, the newest first: what was taken out of any
+// .opencode folder in its worktree, and what is too damaged to tell.
+func (k *cleaning) batches() ([]trash.Summary, error) {
+	all, err := k.trash.Batches("")
+	return slices.DeleteFunc(all, func(s trash.Summary) bool { return s.Folder != "" && !k.within(s.Folder) }), err
+}
+
+func (k *cleaning) within(folder string) bool {
+	return filepath.Base(folder) == projectFolder && k.c.project(filepath.Dir(folder)) == k.project
+}
+
+// list tells what is in the trash.
+func (k *cleaning) list() int {
+	batches, err := k.batches()
+	if err != nil {
+		return k.failed(err)
+	}
+	if len(batches) == 0 {
+		k.say("Nothing of %s is in the trash.", fileName(k.project))
+		return 0
+	}
+	rows := [][]string{{"ID", "TAKEN", "FILES", "SIZE", "KEPT FOR", "FROM"}}
+	code := 0
+	for _, s := range batches {
+		rows = append(rows, []string{
+			s.Batch, s.Taken.In(k.c.now().Location()).Format("2006-01-02 15:04"), strconv.Itoa(s.Items), janitor.Size(s.Bytes), k.keptFor(s), fileName(cmp.Or(s.Folder, "?")),
+		})
+		if s.Problem != "" {
+			code = k.failed(fmt.Errorf("%s: %s", s.Batch, s.Problem))
+		}
+	}
+	k.c.table(rows)
+	k.say("\nThey are in %s; %s puts the last back, --batch ID another.", fileName(filepath.Join(k.state, "trash")), k.again("--restore"))
+	return code
+}
+
+// keptFor is how long a batch stays in the trash from now on.
+func (k *cleaning) keptFor(s trash.Summary) string {
+	left := s.Taken.Add(k.set.TrashAge).Sub(k.c.now())
+	if left <= 0 {
+		return "is due"
+	}
+	return age(left)
+}
+
+// restore puts a batch back, the newest one if it is "".
+func (k *cleaning) restore(ctx context.Context, id string) int {
+	s, err := k.choose(id)
+	if err != nil {
+		return k.failed(err)
+	}
+	if s.Batch == "" {
+		k.say("Nothing of %s is in the trash, so there is nothing to put back.", fileName(k.project))
+		return 0
+	}
+	if k.dry {
+		return k.wouldRestore(s)
+	}
+	into, err := openProjectFolder(filepath.Dir(s.Folder), true)
+	if err != nil {
+		return k.failed(err)
+	}
+	defer func() { _ = into.Close() }()
+	done := k.c.meanwhile("Putting back " + count(s.Items, "file") + " …")
+	r, err := k.trash.Restore(ctx, into, s.Folder, s.Batch)
+	done()
+	back := append(slices.Clone(r.Items), r.Already...)
+	if len(back) > 0 {
+		rows := [][]string{{"FILE", "SIZE", "LAST CHANGED", "NOTE"}}
+		for i, item := range back {
+			note := ""
+			if i >= len(r.Items) {
+				note = "was there already"
+			}
+			rows = append(rows, k.restored(item, note))
+		}
+		k.c.table(rows)
+		k.say("")
+	}
+	k.leftRows(r.Left)
+	text := count(len(back), "file") + " of " + s.Batch + " " + plural(len(back), "is", "are") + " back in " + fileName(s.Folder) + "."
+	if len(r.Left) > 0 {
+		text += " " + count(len(r.Left), "file") + " " + plural(len(r.Left), "stays", "stay") + " in the trash."
+	}
+	if len(r.Items) > 0 {
+		text += " What is still too old or too much goes again with the next cleaning: keep what you need elsewhere, or raise the limits."
+	}
+	k.say("%s", text)
+	switch {
+	case ctx.Err() != nil:
+		return k.failed(errors.New("it was stopped; putting back again goes on where it ended"))
+	case err != nil:
+		return k.failed(err)
+	case len(r.Left) > 0:
+		return 1
+	}
+	return 0
+}
+
+// choose returns the batch that is put back; none if there is nothing.
+func (k *cleaning) choose(id string) (trash.Summary, error) {
+	if id == "" {
+		batches, err := k.batches()
+		for _, s := range batches {
+			if s.Folder != "" && s.Items > 0 {
+				return s, nil
+			}
+		}
+		return trash.Summary{}, err
+	}
+	all, err := k.trash.Batches("")
+	if err != nil {
+		return trash.Summary{}, err
+	}
+	for _, s := range all {
+		switch {
+		case s.Batch != id:
+			continue
+		case s.Folder == "":
+			return s, fmt.Errorf("%s cannot be put back: %s", id, s.Problem)
+		case !k.within(s.Folder):
+			return s, fmt.Errorf("%s was taken out of %s; name that folder to put it back", id, fileName(s.Folder))
+		}
+		return s, nil
+	}
+	return trash.Summary{}, fmt.Errorf("there is no %q in the trash; %s lists what there is", id, k.again("--trash"))
+}
+
+// wouldRestore lists a batch, and what is in the place of its files.
+func (k *cleaning) wouldRestore(s trash.Summary) int {
+	items, err := k.trash.Items(s.Batch)
+	if err != nil && len(items) == 0 {
+		return k.failed(err)
+	}
+	into, openErr := openProjectFolder(filepath.Dir(s.Folder), false)
+	if openErr != nil && !errors.Is(openErr, fs.ErrNotExist) {
+		return k.failed(openErr)
+	}
+	rows := [][]string{{"FILE", "SIZE", "LAST CHANGED", "NOTE"}}
+	for _, item := range items {
+		note := ""
+		if into != nil {
+			if _, err := into.Lstat(item.Name); err == nil {
+				note = "a file is in its place; it stays in the trash unless they are the same"
+			}
+		}
+		rows = append(rows, k.restored(item, note))
+	}
+	if into != nil {
+		_ = into.Close()
+	}
+	k.c.table(rows)
+	k.say("\n%s of %s would be put back into %s. Nothing was changed.", count(len(items), "file"), s.Batch, fileName(s.Folder))
+	if err != nil {
+		return k.failed(err)
+	}
+	return 0
+}
+
+func (k *cleaning) restored(item trash.Item, note string) []string {
+	return []string{fileName(item.Name), janitor.Size(item.Size), age(k.c.now().Sub(item.Modified)) + " ago", note}
+}
+
+// leftRows tells what stays in the trash.
+func (k *cleaning) leftRows(left []trash.Left) {
+	if len(left) == 0 {
+		return
+	}
+	rows := [][]string{{"STAYS IN THE TRASH", "WHY"}}
+	for _, l := range left {
+		rows = append(rows, []string{fileName(l.Name), oneLine(l.Reason)})
+	}
+	k.c.table(rows)
+	k.say("")
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// openProjectFolder opens the .opencode folder of a project, and makes it if it is
+// to be. A link in its place is refused: what is behind it belongs to another place.
+func openProjectFolder(project string, create bool) (*os.Root, error) {
+	parent, err := os.OpenRoot(project)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = parent.Close() }()
+	if create {
+		if err := parent.Mkdir(projectFolder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	seen, err := parent.Lstat(projectFolder)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(project, projectFolder)
+	if !seen.IsDir() {
+		return nil, fmt.Errorf("%s is not a folder of its own", path)
+	}
+	root, err := parent.OpenRoot(projectFolder)
+	if err != nil {
+		return nil, err
+	}
+	if is, err := root.Stat("."); err != nil || !os.SameFile(seen, is) {
+		return nil, errors.Join(fmt.Errorf("%s was replaced just now", path), err, root.Close())
+	}
+	return root, nil
+}
+
+// fileName shows a name that may hold anything: as it is, or quoted if a terminal
+// would obey or hide something in it.
+func fileName(s string) string {
+	odd := func(r rune) bool { return !strconv.IsPrint(r) }
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, odd) || strings.TrimSpace(s) != s || s == "" {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+// table writes rows in columns, the first of which is the head. On a terminal the
+// first column takes no more than half of it, and the last one is cut.
+func (c *console) table(rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		if c.width > 0 {
+			row[0] = runewidth.Truncate(row[0], max(c.width/2, 2*minDescription), "…")
+		}
+		for i, cell := range row {
+			widths[i] = max(widths[i], runewidth.StringWidth(cell))
+		}
+	}
+	for n, row := range rows {
+		c.row(row, widths, n == 0)
+	}
+}
+
+// meanwhile says on a terminal what is going on if that takes long. The function
+// that it returns is called when it is over.
+func (c *console) meanwhile(text string) (done func()) {
+	file, ok := c.err.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return func() {}
+	}
+	said := make(chan struct{})
+	timer := time.AfterFunc(quiet, func() {
+		defer close(said)
+		fmt.Fprintln(c.err, text)
+	})
+	return func() {
+		if !timer.Stop() {
+			<-said
+		}
+	}
+}
