@@ -40,6 +40,7 @@ func TestStates(t *testing.T) {
 
 // What is not OpenCode's alone is said, and stays to the last byte.
 func TestForeign(t *testing.T) {
+	t.Parallel()
 	outside := t.TempDir()
 	link := func(target, name string) func(*configFolder) {
 		return func(f *configFolder) {
@@ -262,6 +263,7 @@ func TestNeeds(t *testing.T) {
 }
 
 func TestTooMuchToRead(t *testing.T) {
+	t.Parallel()
 	f := newFolder(t)
 	for range maxSources + 1 {
 		file, err := os.CreateTemp(f.dir, "*.ts")
