@@ -19,6 +19,7 @@ import (
 	"github.com/mattn/go-runewidth"
 	"github.com/rs/zerolog"
 	"golang.org/x/term"
+	"mvdan.cc/sh/v3/syntax"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor"
@@ -201,9 +202,9 @@ func (k *cleaning) clean(ctx context.Context) (code int) {
 
 // tell writes what went and what stays.
 func (k *cleaning) tell(r janitor.Report, stopped bool) {
-	went, left, changed, packed := "went", "Left", "", "Packed: "
+	went, changed, packed := "went", "", "Packed: "
 	if k.dry {
-		went, left, changed, packed = "would go", "Left would be", " Nothing was changed.", "Would be packed: "
+		went, changed, packed = "would go", " Nothing was changed.", "Would be packed: "
 	}
 	gone := int64(0)
 	rows := [][]string{{"FILE", "SIZE", "LAST USED", "WHY"}}
@@ -222,12 +223,13 @@ func (k *cleaning) tell(r janitor.Report, stopped bool) {
 		}
 		k.say("%s.", packed+enumerate(names))
 	}
-	ours := r.Ours - len(r.Gone)
-	still := fmt.Sprintf("%s, of which %d %s ours", count(r.Files-len(r.Gone), "file"), ours, plural(ours, "is", "are"))
+	left, ours := r.Files-len(r.Gone), r.Ours-len(r.Gone)
+	still := fmt.Sprintf("%s, of which %d %s ours", count(left, "file"), ours, plural(ours, "is", "are"))
 	switch {
 	case len(r.Gone) > 0:
-		k.say("%s, %s, %s to the trash, %s, which keeps them for %s; %s puts them back. %s %s.%s",
-			count(len(r.Gone), "file"), janitor.Size(gone), went, fileName(filepath.Join(k.state, "trash")), inDays(k.set.TrashAge), k.again("--restore"), left, still, changed)
+		k.say("%s, %s, %s to the trash, %s, which keeps them for %s; %s puts them back. In %s %s left: %s.%s",
+			count(len(r.Gone), "file"), janitor.Size(gone), went, fileName(filepath.Join(k.state, "trash")), inDays(k.set.TrashAge), k.again("--restore"),
+			fileName(r.Folder), k.would(plural(left, "is", "are")), still, changed)
 	case len(r.Packed) > 0:
 		k.say("Nothing else is to be cleaned in %s: it has %s.%s", fileName(r.Folder), still, changed)
 	case len(r.Problems) == 0 && !stopped:
@@ -240,6 +242,7 @@ func (k *cleaning) tell(r janitor.Report, stopped bool) {
 		}
 		k.say("")
 		k.c.table(rows)
+		k.say("")
 	}
 }
 
@@ -253,10 +256,18 @@ func inDays(d time.Duration) string {
 	return d.String()
 }
 
+// would is what is, or would be if anything were done.
+func (k *cleaning) would(is string) string {
+	if k.dry {
+		return "would be"
+	}
+	return is
+}
+
 // again is how this command is given for the same project.
 func (k *cleaning) again(args string) string {
-	if k.dir != "" {
-		args += " " + fileName(k.dir)
+	if quoted, err := syntax.Quote(k.dir, syntax.LangBash); k.dir != "" && err == nil {
+		args += " " + quoted
 	}
 	return "`sidecar clean " + args + "`"
 }
@@ -274,10 +285,7 @@ func (k *cleaning) packages(ctx context.Context) int {
 	if err != nil && (refused == nil || want == janitor.Keep) {
 		return k.failed(err)
 	}
-	what, were := "OpenCode's packages, "+packageSize(r)+",", "were"
-	if k.dry {
-		were = "would be"
-	}
+	what, were := "OpenCode's packages, "+packageSize(r)+",", k.would("were")
 	switch {
 	case want == janitor.Keep:
 		if r.State == modules.Full && r.Bytes >= largePackages {

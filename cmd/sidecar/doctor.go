@@ -63,7 +63,7 @@ func doctorCommand(ctx context.Context, args []string, c *console) int {
 	dir := c.dir
 	switch {
 	case len(rest) > 1:
-		return c.misused(command, fmt.Sprintf("%q is not expected; one folder is looked at a time", rest[1]))
+		return c.misused(command, fmt.Sprintf("%q is not expected; name one folder", rest[1]))
 	case len(rest) == 1 && rest[0] == "":
 		return c.misused(command, "the folder is empty; name one or leave it out")
 	case len(rest) == 1:
@@ -249,7 +249,7 @@ func opens(ctx context.Context, file string) error {
 		slashed = "/" + slashed
 	}
 	source := url.URL{Scheme: "file", Path: slashed, RawQuery: "mode=ro&immutable=1"}
-	db, err := sql.Open("sqlite", source.String())
+	db, err := sql.Open("sqlite", source.String()) // whose driver comes with sqlitestore
 	if err != nil {
 		return err
 	}
@@ -341,7 +341,7 @@ func (d *doctor) files(ctx context.Context, project, folder string) {
 		d.ok("%s %s due for the trash; `sidecar clean --dry-run` lists them", count(n, "file"), plural(n, "is", "are"))
 	}
 	if left := r.Files - len(r.Gone); set.Cap > 0 && left > set.Cap {
-		d.note("that are more than the %d files from which on ours go; the others are yours, and only you can tell what of them is needed", set.Cap)
+		d.note("that is more than the %d files from which on ours go even when they are few; the others are yours, and only you can tell which of them are needed", set.Cap)
 	}
 	for i, s := range r.Stays {
 		if i == listedAtMost {
