@@ -159,7 +159,7 @@ func (f *folder) writePacked(ctx context.Context, from, to string) error {
 		return err
 	}
 	defer func() { _ = source.Close() }()
-	return f.create(to, info.Mode().Perm(), func(w io.Writer) error {
+	err = f.create(to, info.Mode().Perm(), func(w io.Writer) error {
 		buffered := bufio.NewWriter(w)
 		packed, err := gzip.NewWriterLevel(buffered, gzip.BestCompression)
 		if err != nil {
@@ -171,6 +171,10 @@ func (f *folder) writePacked(ctx context.Context, from, to string) error {
 		}
 		return errors.Join(packed.Close(), buffered.Flush())
 	})
+	if err != nil {
+		return err
+	}
+	return f.root.Chtimes(to, info.ModTime(), info.ModTime()) // it was used then
 }
 
 // samePacked is nil if a packed file holds every byte of a plain one and no more.

@@ -14,15 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
 )
-
-const packForever = "pack-until-killed"
-
-func packUntilKilled(string, string) {}
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == packForever {
@@ -116,6 +113,9 @@ func (s *scene) size() (files int, bytes int64) {
 	})
 	return files, bytes
 }
+
+// sorted compares lists whatever their order.
+var sorted = cmpopts.SortSlices(func(a, b string) bool { return a < b })
 
 const day = 24 * time.Hour
 
