@@ -164,6 +164,10 @@ type cleaning struct {
 	trash          *trash.Trash
 }
 
+func (k *cleaning) janitor() *janitor.Janitor {
+	return newJanitor(k.state, nil, nil, zerolog.Nop())
+}
+
 func (k *cleaning) failed(err error) int {
 	return k.c.failed("clean", errors.New(oneLine(err.Error())))
 }
@@ -175,7 +179,7 @@ func (k *cleaning) say(format string, args ...any) { fmt.Fprintf(k.c.out, format
 func (k *cleaning) clean(ctx context.Context) (code int) {
 	folder := filepath.Join(k.project, projectFolder)
 	done := k.c.meanwhile("Looking through " + fileName(folder) + " …")
-	report, err := newJanitor(k.state, nil, nil, zerolog.Nop()).Clean(ctx, k.project, k.set, k.dry)
+	report, err := k.janitor().Clean(ctx, k.project, k.set, k.dry)
 	done()
 	if err == nil && report.Folder == "" {
 		k.say("There is no %s, so there is nothing to clean.", fileName(folder))
@@ -276,13 +280,10 @@ func (k *cleaning) again(args string) string {
 func (k *cleaning) packages(ctx context.Context) int {
 	want := k.set.Modules
 	done := k.c.meanwhile("Looking through OpenCode's packages …")
-	r, err := janitor.Packages(ctx, k.project, want, k.dry || want == janitor.Keep)
+	r, err := k.janitor().Packages(ctx, k.project, want, k.dry || want == janitor.Keep)
 	done()
-	refused := r.Removable()
-	if want == janitor.Shrink {
-		refused = r.Shrinkable()
-	}
-	if err != nil && (refused == nil || want == janitor.Keep) {
+	refused := janitor.Refusal(r, want)
+	if err != nil && refused == nil {
 		return k.failed(err)
 	}
 	what, were := "OpenCode's packages, "+packageSize(r)+",", k.would("were")
@@ -378,15 +379,13 @@ func (k *cleaning) restore(ctx context.Context, id string) int {
 	if k.dry {
 		return k.wouldRestore(s)
 	}
-	into, err := openProjectFolder(filepath.Dir(s.Folder), true)
-	if err != nil {
-		return k.failed(err)
-	}
-	defer func() { _ = into.Close() }()
 	done := k.c.meanwhile("Putting back " + count(s.Items, "file") + " …")
-	r, err := k.trash.Restore(ctx, into, s.Folder, s.Batch)
+	r, err := k.janitor().Restore(ctx, filepath.Dir(s.Folder), s.Batch)
 	done()
 	back := append(slices.Clone(r.Items), r.Already...)
+	if err != nil && ctx.Err() == nil && len(back)+len(r.Left) == 0 {
+		return k.failed(err)
+	}
 	if len(back) > 0 {
 		rows := [][]string{{"FILE", "SIZE", "LAST CHANGED", "NOTE"}}
 		for i, item := range back {
@@ -405,7 +404,7 @@ func (k *cleaning) restore(ctx context.Context, id string) int {
 		text += " " + count(len(r.Left), "file") + " " + plural(len(r.Left), "stays", "stay") + " in the trash."
 	}
 	if len(r.Items) > 0 {
-		text += " What is still too old or too much goes again with the next cleaning: keep what you need elsewhere, or raise the limits."
+		text += " It counts as used today."
 	}
 	k.say("%s", text)
 	switch {
@@ -454,7 +453,7 @@ func (k *cleaning) wouldRestore(s trash.Summary) int {
 	if err != nil && len(items) == 0 {
 		return k.failed(err)
 	}
-	into, openErr := openProjectFolder(filepath.Dir(s.Folder), false)
+	into, openErr := janitor.OpenFolder(filepath.Dir(s.Folder))
 	if openErr != nil && !errors.Is(openErr, fs.ErrNotExist) {
 		return k.failed(openErr)
 	}
@@ -501,37 +500,6 @@ func plural(n int, one, many string) string {
 		return one
 	}
 	return many
-}
-
-// openProjectFolder opens the .opencode folder of a project, and makes it if it is
-// to be. A link in its place is refused: what is behind it belongs to another place.
-func openProjectFolder(project string, create bool) (*os.Root, error) {
-	parent, err := os.OpenRoot(project)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = parent.Close() }()
-	if create {
-		if err := parent.Mkdir(projectFolder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
-		}
-	}
-	seen, err := parent.Lstat(projectFolder)
-	if err != nil {
-		return nil, err
-	}
-	path := filepath.Join(project, projectFolder)
-	if !seen.IsDir() {
-		return nil, fmt.Errorf("%s is not a folder of its own", path)
-	}
-	root, err := parent.OpenRoot(projectFolder)
-	if err != nil {
-		return nil, err
-	}
-	if is, err := root.Stat("."); err != nil || !os.SameFile(seen, is) {
-		return nil, errors.Join(fmt.Errorf("%s was replaced just now", path), err, root.Close())
-	}
-	return root, nil
 }
 
 // fileName shows a name that may hold anything: as it is, or quoted if a terminal

@@ -234,7 +234,7 @@ FILE                                  SIZE      LAST CHANGED  NOTE
 `
 	y.clean("--restore --dry-run", 0, listed+"2 files of ID would be put back into PROJECT/.opencode. Nothing was changed.\n", "")
 	y.same("looking changes something", after, y.tree(y.root, true))
-	y.clean("--restore", 0, listed+"2 files of ID are back in PROJECT/.opencode. What is still too old or too much goes again with the next cleaning: keep what you need elsewhere, or raise the limits.\n", "")
+	y.clean("--restore", 0, listed+"2 files of ID are back in PROJECT/.opencode. It counts as used today.\n", "")
 	y.same("what came back is not what went", before, y.tree(y.project, false))
 	y.clean("--restore", 0, "Nothing of PROJECT is in the trash, so there is nothing to put back.\n", "")
 }
@@ -285,7 +285,7 @@ STAYS IN THE TRASH                    WHY
 		t.Fatal(err)
 	}
 	for _, args := range []string{"--restore", "--restore --dry-run"} {
-		y.clean(args, 1, "", "sidecar clean: PROJECT/.opencode is not a folder of its own\n")
+		y.clean(args, 1, "", "sidecar clean: PROJECT/.opencode is not a folder of its own but a symbolic link\n")
 	}
 	if err := os.Remove(filepath.Join(y.project, ".opencode")); err != nil {
 		t.Fatal(err)
@@ -324,6 +324,7 @@ func TestCleanPrintsNamesSafely(t *testing.T) {
 			t.Errorf("%q: code %d, %q, %q", args, code, out, errs)
 		}
 	}
+	y = newYard(t)
 	y.documents(evil)
 	y.write("docs/"+evil, "what the index does not say"+strings.Repeat("x", 50<<10), 9)
 	for _, command := range []string{"clean", "doctor"} {

@@ -417,7 +417,7 @@ func trackedPlaces(ctx context.Context, project, folder string) (n int, err erro
 
 // packages looks at what OpenCode has installed into a folder.
 func (d *doctor) packages(ctx context.Context, project string) {
-	r, err := janitor.Packages(ctx, project, janitor.Keep, true)
+	r, err := newJanitor(d.state, nil, nil, zerolog.Nop()).Packages(ctx, project, janitor.Keep, true)
 	if err != nil {
 		d.note("OpenCode's packages cannot be looked at, so they stay: %v", err)
 		return

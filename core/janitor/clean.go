@@ -2,6 +2,7 @@ package janitor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,8 +41,9 @@ type Gone struct {
 type Stay struct{ Name, Why string }
 
 // Clean applies all rules that concern a folder to a project's, whenever they were
-// applied last. Dry, it changes nothing and reports what would go. An error means
-// that nothing was done: a folder that another process is cleaning, for example.
+// applied last. Dry, it changes nothing and reports what would go. An error is a
+// folder that another process is cleaning, for example; what was done before it is
+// reported with it.
 func (j *Janitor) Clean(ctx context.Context, project string, set Settings, dry bool) (Report, error) {
 	f, err := openFolder(project)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -52,7 +54,8 @@ func (j *Janitor) Clean(ctx context.Context, project string, set Settings, dry b
 	}
 	defer f.close()
 	if dry {
-		p := j.pass(f, set, func(Rule) bool { return true })
+		remembered := j.remembered(f.path)
+		p := j.pass(f, set, &remembered, func(Rule) bool { return true })
 		p.dry = true
 		return p.run(ctx)
 	}
@@ -66,8 +69,7 @@ func (j *Janitor) claimed(ctx context.Context, f *folder, set Settings, due func
 		return Report{}, fmt.Errorf("%s: %w", f.path, err)
 	}
 	defer c.release()
-	p := j.pass(f, set, func(r Rule) bool { return due(r, c.ledger) })
-	p.ledger = &c.ledger
+	p := j.pass(f, set, &c.ledger, func(r Rule) bool { return due(r, c.ledger) })
 	rules := p.dueRules()
 	if len(rules) == 0 {
 		return Report{Folder: f.path}, nil
@@ -78,7 +80,7 @@ func (j *Janitor) claimed(ctx context.Context, f *folder, set Settings, due func
 			c.ledger.Last[r] = j.o.Now()
 		}
 	}
-	c.ledger.forget(f)
+	c.ledger.forget(f, j.o.Now().Add(-set.TrashAge))
 	return report, errors.Join(err, c.save())
 }
 
@@ -89,12 +91,12 @@ type pass struct {
 	set    Settings
 	due    func(Rule) bool
 	dry    bool
-	ledger *ledger // nil if dry
+	ledger *ledger // a copy if dry
 	report Report
 }
 
-func (j *Janitor) pass(f *folder, set Settings, due func(Rule) bool) *pass {
-	return &pass{Janitor: j, folder: f, set: set, due: due, report: Report{Folder: f.path}}
+func (j *Janitor) pass(f *folder, set Settings, l *ledger, due func(Rule) bool) *pass {
+	return &pass{Janitor: j, folder: f, set: set, ledger: l, due: due, report: Report{Folder: f.path}}
 }
 
 func (p *pass) dueRules() (due []Rule) {
@@ -114,7 +116,7 @@ func (p *pass) problem(err error) {
 
 // run does what is due.
 func (p *pass) run(ctx context.Context) (Report, error) {
-	s, err := p.survey(ctx)
+	s, err := p.survey(ctx, *p.ledger)
 	if err != nil {
 		return p.report, err
 	}
@@ -148,11 +150,7 @@ func (p *pass) run(ctx context.Context) (Report, error) {
 
 // take sends to the trash what the rules say.
 func (p *pass) take(ctx context.Context, s *survey) {
-	made := ledger{}
-	if p.ledger != nil {
-		made = *p.ledger
-	}
-	plan := planner{set: p.set, now: p.o.Now(), prove: func(c file) error { return p.prove(c, made) }}
+	plan := planner{set: p.set, now: p.o.Now(), prove: func(c file) error { return p.prove(c, *p.ledger) }}
 	going, stays := plan.plan(s, p.due)
 	p.report.Stays = append(p.report.Stays, stays...)
 	if p.dry {
@@ -185,9 +183,18 @@ func (p *pass) take(ctx context.Context, s *survey) {
 		}
 	}
 	p.problem(batch.Close())
-	if len(documents) > 0 {
-		p.problem(p.dropDocuments(documents))
+	if len(documents) == 0 {
+		return
 	}
+	p.problem(p.changeIndex(func(all map[string]json.RawMessage) bool {
+		for _, name := range documents {
+			if entry, ok := all[name]; ok {
+				p.ledger.Dropped[name] = dropped{entry, p.o.Now()}
+				delete(all, name)
+			}
+		}
+		return true
+	}))
 }
 
 // packHistory sets the history aside, and packs what was set aside by whomever.

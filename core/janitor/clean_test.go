@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
 )
 
 // The tree that opencode-orchestrator leaves after months: 742 files, 6.2 MB.
@@ -322,5 +324,64 @@ func TestAPassEndsWithItsContext(t *testing.T) {
 	}
 	if r := s.clean(Defaults()); len(r.Gone) == 0 {
 		t.Error("nothing went afterwards")
+	}
+}
+
+func TestWhatIsPutBackCountsAsUsed(t *testing.T) {
+	s := newScene(t)
+	s.write("archive/tasks/tasks_2026-01-01.jsonl", seedTasks(3), 50*day)
+	docs := map[string]any{}
+	for i := range 4 {
+		s.document(docs, fmt.Sprintf("d%d.md", i), "Title", strings.Repeat("x", 1000), time.Duration(i)*day)
+	}
+	s.index(docs)
+	before := s.tree()
+	set := quiet()
+	set.DocumentBytes = 3000
+	if r := s.clean(set); len(r.Gone) != 3 {
+		t.Fatalf("%+v", r)
+	}
+	if err := os.RemoveAll(filepath.Join(s.dir, ".opencode", "archive")); err != nil {
+		t.Fatal(err)
+	}
+	back, err := s.janitor.Restore(t.Context(), s.dir, "")
+	if err != nil || len(back.Items) != 3 {
+		t.Fatalf("%+v, %v", back, err)
+	}
+	f, err := openFolder(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	if x, err := f.readIndex(); err != nil || len(x.documents) != 4 {
+		t.Errorf("%v", err)
+	}
+	s.now = s.now.Add(3 * day)
+	set.DocumentBytes = 1 << 20
+	if r := s.clean(set); len(r.Gone) > 0 {
+		t.Errorf("%+v", r)
+	}
+	after := s.tree()
+	delete(before, "docs/_metadata.json") // whose spaces may differ
+	delete(after, "docs/_metadata.json")
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Error(diff)
+	}
+	s.now = s.now.Add(8 * day)
+	if r := s.clean(set); len(r.Gone) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestWhatAKilledCleaningLeftGoes(t *testing.T) {
+	s := newScene(t)
+	name := "archive/tasks/.sidecar-taken-ABCDEFGHIJ-1"
+	if !trash.IsLeftover(filepath.Base(name)) {
+		t.Fatal("the trash names them otherwise")
+	}
+	s.write(name, seedTasks(1), 0)
+	s.write("agents/.sidecar-taken-ABCDEFGHIJ-1", "not ours by its place", 0)
+	if diff := cmp.Diff([]string{name}, gone(s.clean(quiet()))); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -88,15 +86,14 @@ func units(text []byte) (n int) {
 	return n
 }
 
-// dropDocuments takes documents out of the index, with all else as it was.
-func (f *folder) dropDocuments(names []string) error {
+// changeIndex changes the documents of the index, with all else as it is, if change
+// says that it did.
+func (f *folder) changeIndex(change func(documents map[string]json.RawMessage) bool) error {
 	x, err := f.readIndex()
 	if err != nil {
 		return err
 	}
-	before := len(x.documents)
-	maps.DeleteFunc(x.documents, func(name string, _ json.RawMessage) bool { return slices.Contains(names, name) })
-	if len(x.documents) == before {
+	if !change(x.documents) {
 		return nil
 	}
 	if x.all["documents"], err = json.Marshal(x.documents); err != nil {

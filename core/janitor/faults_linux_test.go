@@ -161,7 +161,7 @@ func TestAHundredThousandFiles(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	seen := 0
-	found, err := f.survey(t.Context())
+	found, err := f.survey(t.Context(), ledger{})
 	if err != nil || found.files != 100_000 {
 		t.Fatalf("%d files, %v", found.files, err)
 	}
@@ -210,7 +210,7 @@ func BenchmarkSurveyOfAHundredThousand(b *testing.B) {
 	defer f.close()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := f.survey(b.Context()); err != nil {
+		if _, err := f.survey(b.Context(), ledger{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -19,8 +20,8 @@ const (
 	maxTracked = 64 << 20 // bytes of names
 )
 
-// tracked returns which files of a folder are under version control. An error
-// means that nobody can tell, and that all of them may be.
+// tracked returns which files of a folder, and folders with such files, are under
+// version control. An error means that nobody can tell, and that all of them may be.
 func tracked(ctx context.Context, folder string) (func(name string) bool, error) {
 	if !versioned(folder) {
 		return func(string) bool { return false }, nil
@@ -45,7 +46,9 @@ func tracked(ctx context.Context, folder string) (func(name string) bool, error)
 	for err == nil {
 		var name string
 		if name, err = lines.ReadString(0); err == nil {
-			names[strings.TrimSuffix(name, "\x00")] = true
+			for name = strings.TrimSuffix(name, "\x00"); name != "." && !names[name]; name = path.Dir(name) {
+				names[name] = true
+			}
 		}
 	}
 	if !errors.Is(err, io.EOF) {

@@ -31,6 +31,11 @@ type ledger struct {
 	// Made are the files that we wrote once and for all, by name: they are ours as
 	// long as they are byte for byte what they were.
 	Made map[string]made `json:"made,omitempty"`
+	// Used is when a file was put back that had gone: a use that it does not show.
+	Used map[string]time.Time `json:"used,omitempty"`
+	// Dropped are entries that were taken out of the index of the document cache,
+	// by the names of the documents, which may come back.
+	Dropped map[string]dropped `json:"dropped,omitempty"`
 }
 
 // made is a file as we wrote it.
@@ -38,6 +43,12 @@ type made struct {
 	Size int64     `json:"size"`
 	Sum  string    `json:"sha256"`
 	At   time.Time `json:"at"`
+}
+
+// dropped is an entry of the index of the document cache.
+type dropped struct {
+	Entry json.RawMessage `json:"entry"`
+	At    time.Time       `json:"at"`
 }
 
 // isOurs reports whether a file is what we wrote.
@@ -84,24 +95,36 @@ func (j *Janitor) claim(path string) (*claim, error) {
 	case !held:
 		return nil, errTaken
 	}
-	content, err := readBounded(c.file, maxLedger)
+	c.ledger = j.remembered(path)
+	return c, nil
+}
+
+// remembered reads the ledger of a folder. Who does not hold the claim reads one that
+// may be out of date.
+func (j *Janitor) remembered(path string) (l ledger) {
+	content, err := readBounded(filepath.Join(j.o.State, "janitor", key(path)+".json"), maxLedger)
 	if err == nil {
-		err = json.Unmarshal(content, &c.ledger)
+		err = json.Unmarshal(content, &l)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		j.o.Log.Warn().Err(err).Str("folder", path).Msg("what was remembered of a folder cannot be read")
-		c.ledger = ledger{}
 	}
-	if c.ledger.Folder != path {
-		c.ledger = ledger{Folder: path}
+	if err != nil || l.Folder != path {
+		l = ledger{Folder: path}
 	}
-	if c.ledger.Last == nil {
-		c.ledger.Last = map[Rule]time.Time{}
+	if l.Last == nil {
+		l.Last = map[Rule]time.Time{}
 	}
-	if c.ledger.Made == nil {
-		c.ledger.Made = map[string]made{}
+	if l.Made == nil {
+		l.Made = map[string]made{}
 	}
-	return c, nil
+	if l.Used == nil {
+		l.Used = map[string]time.Time{}
+	}
+	if l.Dropped == nil {
+		l.Dropped = map[string]dropped{}
+	}
+	return l
 }
 
 func readBounded(name string, limit int64) ([]byte, error) {
@@ -141,12 +164,16 @@ func (c *claim) save() error {
 // release lets others clean.
 func (c *claim) release() { _ = c.lock.Close() }
 
-// forget drops what the ledger says of files that are gone.
-func (l *ledger) forget(f *folder) {
-	maps.DeleteFunc(l.Made, func(name string, _ made) bool {
+// forget drops what the ledger says of files that are gone, and of documents that
+// were dropped before a time.
+func (l *ledger) forget(f *folder, before time.Time) {
+	isGone := func(name string) bool {
 		_, err := f.root.Lstat(name)
 		return errors.Is(err, fs.ErrNotExist)
-	})
+	}
+	maps.DeleteFunc(l.Made, func(name string, _ made) bool { return isGone(name) })
+	maps.DeleteFunc(l.Used, func(name string, _ time.Time) bool { return isGone(name) })
+	maps.DeleteFunc(l.Dropped, func(_ string, d dropped) bool { return d.At.Before(before) })
 }
 
 // replace writes a file whole or not at all, and durably.

@@ -10,12 +10,20 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 	"github.com/gofrs/flock"
 	"github.com/rs/zerolog"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/modules"
+)
+
+const (
+	// userLimit is how long packages are waited for that are just being taken, and
+	// userPause how often that is tried.
+	userLimit = 5 * time.Second
+	userPause = 20 * time.Millisecond
 )
 
 // smallLock is more than the lock file of the small form has.
@@ -68,7 +76,14 @@ func (k *packages) tend(ctx context.Context, set Settings) (undone bool, err err
 		if err != nil {
 			return false, err
 		}
-		if held, err := user.TryRLock(); err == nil && held { // else they are just being taken
+		// Who has it otherwise is just taking them, which is soon done.
+		limited, cancel := context.WithTimeout(ctx, userLimit)
+		held, err := user.TryRLockContext(limited, userPause)
+		cancel()
+		if err != nil {
+			return false, err
+		}
+		if held {
 			k.user = user
 		}
 	}
@@ -185,6 +200,10 @@ func (k *packages) leave(ctx context.Context, set Settings, log zerolog.Logger) 
 	}
 	defer f.close()
 	report, err := become(ctx, f, set.Modules)
+	if refusal := Refusal(report, set.Modules); refusal != nil {
+		log.Info().Str("project", k.path).Str("why", refusal.Error()).Msg("OpenCode's packages stay")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -204,9 +223,21 @@ func become(ctx context.Context, f *folder, want Modules) (modules.Report, error
 	return modules.Remove(ctx, f.root, versioned)
 }
 
-// Packages reports what OpenCode has installed in a project, and what the packages
-// become with these settings: nil says that they would, or did.
-func Packages(ctx context.Context, project string, want Modules, dry bool) (modules.Report, error) {
+// Refusal is why packages cannot become what is wanted; nil if they can.
+func Refusal(r modules.Report, want Modules) error {
+	switch want {
+	case Shrink:
+		return r.Shrinkable()
+	case Remove:
+		return r.Removable()
+	}
+	return nil
+}
+
+// Packages reports what OpenCode has installed in a project, and has it become what is
+// wanted, unless dry or Keep. It is refused while an OpenCode has the project open
+// that would do that at its end.
+func (j *Janitor) Packages(ctx context.Context, project string, want Modules, dry bool) (modules.Report, error) {
 	f, err := openFolder(project)
 	if errors.Is(err, fs.ErrNotExist) {
 		return modules.Report{State: modules.Absent}, nil
@@ -216,6 +247,17 @@ func Packages(ctx context.Context, project string, want Modules, dry bool) (modu
 	}
 	defer f.close()
 	if want != Keep && !dry {
+		alone, err := newPackages(project, j.o.State, nil).lock()
+		if err != nil {
+			return modules.Report{}, err
+		}
+		switch held, err := alone.TryLock(); {
+		case err != nil:
+			return modules.Report{}, err
+		case !held:
+			return modules.Report{}, fmt.Errorf("an OpenCode has %s open, and does it at its end", project)
+		}
+		defer func() { _ = alone.Close() }()
 		return become(ctx, f, want)
 	}
 	versioned, err := tracked(ctx, f.path)

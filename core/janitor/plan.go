@@ -32,6 +32,11 @@ func (p *planner) plan(s *survey, due func(Rule) bool) ([]removal, []Stay) {
 	slices.SortFunc(s.ours, func(a, b file) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.name, b.name)) })
 	if due(Archives) {
 		p.old(s, p.set.ArchiveAge, taskArchive)
+		for _, c := range s.ours {
+			if c.kind == leftover {
+				p.take(c, c.kind.String())
+			}
+		}
 	}
 	if due(History) {
 		p.old(s, p.set.HistoryAge, plainHistory, packedHistory)

@@ -8,6 +8,8 @@ import (
 	"path"
 	"regexp"
 	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
 )
 
 // The places where files of ours may be, below the folder.
@@ -29,6 +31,7 @@ const (
 	plainHistory              // set aside and not packed
 	packedHistory             // set aside and packed
 	document                  // of the document cache
+	leftover                  // of a process that was killed while it took something
 )
 
 // String names the kind for people.
@@ -38,6 +41,8 @@ func (k kind) String() string {
 		return "archive of tasks"
 	case document:
 		return "cached document"
+	case leftover:
+		return "what is left of a cleaning that was killed"
 	default:
 		return "history of todo.md"
 	}
@@ -72,7 +77,7 @@ var (
 
 // survey looks at everything in the folder once. Memory does not grow with what
 // is in it.
-func (f *folder) survey(ctx context.Context) (*survey, error) {
+func (f *folder) survey(ctx context.Context, l ledger) (*survey, error) {
 	s := &survey{}
 	docs, err := f.readIndex()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -89,8 +94,10 @@ func (f *folder) survey(ctx context.Context) (*survey, error) {
 				return
 			}
 			c.info = info
-			if c.used.Before(info.ModTime()) {
-				c.used = info.ModTime()
+			for _, at := range []time.Time{info.ModTime(), l.Used[c.name]} {
+				if c.used.Before(at) {
+					c.used = at
+				}
 			}
 			s.ours = append(s.ours, c)
 		}
@@ -110,6 +117,10 @@ func (s *survey) fail(err error) {
 func candidate(dir, name string, docs *index) (file, bool) {
 	c := file{name: path.Join(dir, name)}
 	day := ""
+	if (dir == tasksDir || dir == archiveDir || dir == docsDir) && trash.IsLeftover(name) {
+		c.kind = leftover
+		return c, true
+	}
 	switch dir {
 	case tasksDir:
 		m := taskArchiveName.FindStringSubmatch(name)

@@ -1,0 +1,159 @@
+package janitor
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/modules"
+)
+
+// installed writes what OpenCode installs, a little of it.
+func (s *scene) installed() {
+	s.Helper()
+	s.write("package.json", "{\n  \"dependencies\": {\n    \"@opencode-ai/plugin\": \"1.18.33\"\n  }\n}\n", 0)
+	lock := `{"name":".opencode","lockfileVersion":3,"requires":true,"packages":{"":{"dependencies":{"@opencode-ai/plugin":"1.18.33"}},"node_modules/@opencode-ai/plugin":{"version":"1.18.33"}}}`
+	s.write("package-lock.json", lock, 0)
+	s.write("node_modules/.package-lock.json", `{"name":".opencode","lockfileVersion":3,"requires":true,"packages":{"node_modules/@opencode-ai/plugin":{"version":"1.18.33"}}}`, 0)
+	s.write("node_modules/@opencode-ai/plugin/package.json", `{"name":"@opencode-ai/plugin","version":"1.18.33"}`, 0)
+}
+
+func (s *scene) packages() modules.State {
+	s.Helper()
+	r, err := s.janitor.Packages(s.Context(), s.dir, Keep, true)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return r.State
+}
+
+// session opens the project, works in it and leaves it.
+func (s *scene) session(want Modules, work func(j *Janitor)) {
+	s.Helper()
+	j := New(s.janitor.o)
+	done := make(chan struct{})
+	go func() { defer close(done); j.Run(s.Context()) }()
+	set := Defaults()
+	set.Modules = want
+	j.Open(s.dir, s.dir, set)
+	work(j)
+	if err := j.Gone(s.Context(), s.dir); err != nil {
+		s.Error(err)
+	}
+	if err := j.Stop(context.Background()); err != nil {
+		s.Error(err)
+	}
+	<-done
+}
+
+func (s *scene) is(want modules.State, why string) {
+	s.Helper()
+	if got := s.packages(); got != want {
+		s.Errorf("%s: %s, want %s", why, got, want)
+	}
+}
+
+// look reports what a janitor does about the project's packages.
+func (s *scene) look(j *Janitor) (watched, held bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	k := j.projects[s.dir].packages
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.watching != nil, k.user != nil
+}
+
+func TestPackagesBecomeWhatIsWanted(t *testing.T) {
+	s := newScene(t)
+	nothing := func(*Janitor) {}
+	s.installed()
+	s.is(modules.Full, "installed")
+	s.session(Keep, nothing)
+	s.is(modules.Full, "keep")
+	s.session(Shrink, nothing)
+	s.is(modules.Small, "shrink")
+	s.session(Keep, nothing)
+	s.is(modules.Small, "keep does not undo what harms nobody")
+	s.session(Remove, nothing)
+	s.is(modules.Absent, "remove")
+	s.installed()
+	s.session(Remove, func(*Janitor) {
+		s.write("plugins/p.ts", `import { tool } from "@opencode-ai/plugin"`, 0)
+	})
+	s.is(modules.Full, "remove, with a plugin that needs them")
+}
+
+// eventually waits until a condition holds.
+func (s *scene) eventually(what string, holds func() bool) {
+	s.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !holds() {
+		if time.Now().After(deadline) {
+			s.Fatal("never: " + what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func TestALocalPluginUndoesTheSmallForm(t *testing.T) {
+	for name, add := range map[string]func(s *scene){
+		"a plugin in a new folder": func(s *scene) { s.write("plugin/p.ts", "export default {}", 0) },
+		"a tool":                   func(s *scene) { s.write("tools/t.ts", "export default {}", 0) },
+		"a plugin by its path":     func(s *scene) { s.write("opencode.json", `{"plugin":["./p.ts"]}`, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			s.installed()
+			if err := os.MkdirAll(filepath.Join(s.dir, ".opencode", "tools"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			s.session(Shrink, func(*Janitor) {})
+			s.is(modules.Small, "shrink")
+			told := make(chan string, 9)
+			s.janitor.o.Tell = func(text string) { told <- text }
+			s.session(Shrink, func(j *Janitor) {
+				s.eventually("it is watched", func() bool {
+					watched, _ := s.look(j)
+					return watched
+				})
+				add(s)
+				<-told
+				if state := s.packages(); state == modules.Small {
+					t.Error("the small form stays")
+				}
+			})
+			// Nor does it come while there is one, or stay if one came meanwhile.
+			s.is(modules.Absent, "with a local plugin")
+		})
+	}
+}
+
+func TestAPluginThatCameWhileClosedUndoesItToo(t *testing.T) {
+	s := newScene(t)
+	s.installed()
+	s.session(Shrink, func(*Janitor) {})
+	s.write("plugin/p.ts", "export default {}", 0)
+	told := make(chan string, 9)
+	s.janitor.o.Tell = func(text string) { told <- text }
+	s.session(Keep, func(*Janitor) { <-told })
+	s.is(modules.Absent, "undone")
+}
+
+func TestPackagesStayWhileAnotherHasTheProjectOpen(t *testing.T) {
+	s := newScene(t)
+	s.installed()
+	s.session(Remove, func(j *Janitor) {
+		s.eventually("it is held", func() bool {
+			_, held := s.look(j)
+			return held
+		})
+		if _, err := s.janitor.Packages(t.Context(), s.dir, Remove, false); err == nil {
+			t.Error("they are taken by hand")
+		}
+		s.session(Remove, func(*Janitor) {})
+		s.is(modules.Full, "the other one is open")
+	})
+	s.is(modules.Absent, "the last one is closed")
+}

@@ -1,0 +1,76 @@
+package janitor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
+)
+
+// OpenFolder opens the .opencode folder of a project; fs.ErrNotExist if it has none. A
+// link in its place is refused. The caller closes it.
+func OpenFolder(project string) (*os.Root, error) {
+	f, err := openFolder(project)
+	if err != nil {
+		return nil, err
+	}
+	return f.root, nil
+}
+
+// Restore puts back what a batch of the trash took out of a project's folder, which is
+// made if it is gone, and counts it as used now: it does not go again before its time.
+// What is wrong with the batch is told as trash.Trash.Restore does.
+func (j *Janitor) Restore(ctx context.Context, project, batch string) (trash.Restored, error) {
+	f, err := openFolder(project)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = makeFolder(project); err == nil {
+			f, err = openFolder(project)
+		}
+	}
+	if err != nil {
+		return trash.Restored{}, err
+	}
+	defer f.close()
+	c, err := j.claim(f.path)
+	if err != nil {
+		return trash.Restored{}, fmt.Errorf("%s: %w", f.path, err)
+	}
+	defer c.release()
+	r, err := j.o.Trash.Restore(ctx, f.root, f.path, batch)
+	documents := map[string]json.RawMessage{}
+	for _, item := range r.Items {
+		c.ledger.Used[item.Name] = j.o.Now()
+		if d, ok := c.ledger.Dropped[path.Base(item.Name)]; ok && path.Dir(item.Name) == docsDir {
+			documents[path.Base(item.Name)] = d.Entry
+		}
+	}
+	if len(documents) > 0 {
+		err = errors.Join(err, f.changeIndex(func(all map[string]json.RawMessage) bool {
+			changed := false
+			for name, entry := range documents {
+				if _, ok := all[name]; !ok {
+					all[name], changed = entry, true
+				}
+				delete(c.ledger.Dropped, name)
+			}
+			return changed
+		}))
+	}
+	if len(r.Items) > 0 {
+		err = errors.Join(err, c.save())
+	}
+	return r, err
+}
+
+func makeFolder(project string) error {
+	root, err := os.OpenRoot(project)
+	if err != nil {
+		return err
+	}
+	return errors.Join(root.Mkdir(folderName, 0o755), root.Close())
+}
