@@ -19,6 +19,8 @@ type Report struct {
 	// many of them are ours by place and name, with OursBytes.
 	Files, Ours int
 	OursBytes   int64
+	// Tracked is how many would be ours but for git, which tracks them.
+	Tracked int
 	// Packed are the histories that were packed, by their new names.
 	Packed []string
 	// Gone is what went to the trash, or would.
@@ -126,9 +128,11 @@ func (p *pass) run(ctx context.Context) (Report, error) {
 			p.problem(fmt.Errorf("nothing is cleaned in %s: %w", p.path, err))
 			s.ours = nil
 		}
+		found := len(s.ours)
 		s.ours = slices.DeleteFunc(s.ours, func(c file) bool {
 			return versioned(c.name) || c.kind == document && versioned(indexName)
 		})
+		p.report.Tracked = found - len(s.ours)
 	}
 	if p.due(History) {
 		p.packHistory(ctx, s)

@@ -8,6 +8,8 @@ import (
 	"path"
 	"regexp"
 	"strings"
+
+	"github.com/tidwall/jsonc"
 )
 
 // configNames are the configuration files of a config folder that may name
@@ -32,7 +34,7 @@ func pluginPaths(folder *os.Root, name string) ([]string, error) {
 		return nil, err
 	}
 	var config struct{ Plugin, Plugins []json.RawMessage }
-	if json.Unmarshal(standardize(content), &config) != nil {
+	if json.Unmarshal(jsonc.ToJSON(content), &config) != nil {
 		return []string{name}, nil
 	}
 	var paths []string
@@ -64,46 +66,4 @@ func specOf(entry json.RawMessage) (string, bool) {
 	var object struct{ Package string }
 	err := json.Unmarshal(entry, &object)
 	return object.Package, err == nil && object.Package != ""
-}
-
-// standardize makes JSON of JSON with comments and trailing commas, as OpenCode
-// and Bun write and read it. What is not even that stays invalid.
-func standardize(text []byte) []byte {
-	out := make([]byte, 0, len(text))
-	for i := 0; i < len(text); {
-		switch rest := text[i:]; {
-		case rest[0] == '"':
-			n := stringLength(rest)
-			out = append(out, rest[:n]...)
-			i += n
-		case comment(rest) > 0:
-			out = append(out, ' ')
-			i += comment(rest)
-		case rest[0] == ',' && closes(rest[1:]):
-			i++
-		default:
-			out = append(out, rest[0])
-			i++
-		}
-	}
-	return out
-}
-
-// stringLength is the length of the string that the text starts with.
-func stringLength(text []byte) int {
-	for i := 1; i < len(text); i++ {
-		switch text[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		}
-	}
-	return len(text)
-}
-
-// closes reports whether the next thing is the end of a list or an object.
-func closes(text []byte) bool {
-	rest := text[skip(text):]
-	return len(rest) > 0 && (rest[0] == ']' || rest[0] == '}')
 }

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/tidwall/jsonc"
 )
 
 // lockLimit is far above any lock file of OpenCode's, which has 15 KB.
@@ -144,7 +146,7 @@ func checkBunLock(content []byte) (verdict, error) {
 	var lock struct {
 		Workspaces map[string]dependencies `json:"workspaces"`
 	}
-	if json.Unmarshal(standardize(content), &lock) != nil {
+	if json.Unmarshal(jsonc.ToJSON(content), &lock) != nil {
 		return verdict{}, errNoJSON
 	}
 	root, ok := lock.Workspaces[""]

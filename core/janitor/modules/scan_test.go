@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/tidwall/jsonc"
 )
 
 // imports are what a source imports, "?" where only running it can tell.
@@ -234,7 +235,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add(`{"a": "\"//", "b": [1,]}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		var want, got any
-		standard := standardize([]byte(text))
+		standard := jsonc.ToJSON([]byte(text))
 		if json.Unmarshal([]byte(text), &want) != nil {
 			return
 		}
