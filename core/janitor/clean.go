@@ -173,7 +173,7 @@ func (p *pass) take(ctx context.Context, s *survey) {
 			p.problem(context.Cause(ctx))
 			break
 		}
-		err := batch.Take(p.root, r.name, r.info, r.why)
+		err := batch.Take(p.root, r.name, r.info, r.why) //nolint:contextcheck // one file is taken whole or not at all
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // somebody else took it
 			continue
@@ -186,7 +186,7 @@ func (p *pass) take(ctx context.Context, s *survey) {
 			documents = append(documents, r.name[len(docsDir)+1:])
 		}
 	}
-	p.problem(batch.Close())
+	p.problem(batch.Close()) //nolint:contextcheck // what was taken is to be on the disk
 	if len(documents) == 0 {
 		return
 	}

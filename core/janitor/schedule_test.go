@@ -2,6 +2,7 @@ package janitor
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -33,12 +34,8 @@ func (s *scene) running(t *testing.T) *atomic.Int32 {
 
 // each has a pass counted whatever it does.
 func each(set Settings) Settings {
-	every := map[Rule]time.Duration{}
-	for r, d := range set.Every {
-		every[r] = d
-	}
-	every[Checkpoint] = 0
-	set.Every = every
+	set.Every = maps.Clone(set.Every)
+	set.Every[Checkpoint] = 0
 	return set
 }
 
