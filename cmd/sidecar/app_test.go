@@ -129,7 +129,7 @@ func TestShutdownThenExit(t *testing.T) {
 			t.Errorf("%s: %s %s", p.Name, p.Outcome, p.Error)
 		}
 	}
-	if got := strings.Join(order, " "); got != "missions todo jobs tasks limits store logs" {
+	if got := strings.Join(order, " "); got != "missions todo janitor jobs tasks limits store logs" {
 		t.Errorf("phases %q", got)
 	}
 	if err := rpc.Notify(s.ctx(), s.conn, wire.Exit, wire.Empty{}); err != nil {

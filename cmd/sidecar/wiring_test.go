@@ -57,7 +57,7 @@ func consumed(t *testing.T, o config.Options) string {
 		defer file.Close()
 	}
 	store, _ := storePath(o, environment(map[string]string{"HOME": "/home/me"}))
-	return fmt.Sprintf("%+v\n%+v\n%+v\n%q\nlog %q level %d\nretention %s\nstore %s", taskSettings(o), missionSettings(o), jobSettings(o), seen.calls, log, a.logs.level.Load(), <-a.retention, store)
+	return fmt.Sprintf("%+v\n%+v\n%+v\n%+v\n%q\nlog %q level %d\nretention %s\nstore %s", taskSettings(o), missionSettings(o), jobSettings(o), janitorSettings(o), seen.calls, log, a.logs.level.Load(), <-a.retention, store)
 }
 
 // another returns a value that an option accepts and that is not its default.
