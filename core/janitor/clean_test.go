@@ -19,14 +19,20 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
 )
 
+// archives writes so many of opencode-orchestrator's archives of tasks, all of them old.
+func (s *scene) archives(n int) {
+	s.Helper()
+	for i := range n {
+		at := time.Date(2025, 2, 3, 0, 0, 0, 0, time.UTC).AddDate(0, 0, i)
+		s.write("archive/tasks/tasks_"+at.Format(time.DateOnly)+".jsonl", seedTasks(35), s.now.Sub(at))
+	}
+}
+
 // The tree that opencode-orchestrator leaves after months: 742 files, 6.2 MB.
 func (s *scene) overgrown() {
 	s.Helper()
 	s.users()
-	for i := range 380 {
-		day0 := time.Date(2025, 2, 3, 0, 0, 0, 0, time.UTC).AddDate(0, 0, i)
-		s.write("archive/tasks/tasks_"+day0.Format(time.DateOnly)+".jsonl", seedTasks(35), s.now.Sub(day0))
-	}
+	s.archives(380)
 	for i := range 30 {
 		day0 := s.now.AddDate(0, 0, -i-1)
 		s.write("archive/todo_history."+day0.Format(time.DateOnly)+".jsonl.gz", packed(seedHistory(i*100, 40)), time.Duration(i+1)*day)
@@ -265,7 +271,8 @@ func TestNothingBehindLinksIsTouched(t *testing.T) {
 
 func TestTwoCleanAtOnce(t *testing.T) {
 	s := newScene(t)
-	s.overgrown()
+	s.users()
+	s.archives(60)
 	other := New(s.janitor.o)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -316,7 +323,7 @@ func TestAFolderThatIsNotThere(t *testing.T) {
 
 func TestAPassEndsWithItsContext(t *testing.T) {
 	s := newScene(t)
-	s.overgrown()
+	s.archives(5)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if r, err := s.janitor.Clean(ctx, s.dir, Defaults(), false); !errors.Is(err, context.Canceled) || len(r.Gone) > 0 {

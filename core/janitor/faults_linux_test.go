@@ -148,10 +148,10 @@ func TestFilesVanishInTheMiddle(t *testing.T) {
 	wg.Wait()
 }
 
-// What a look at a hundred thousand files takes of time and memory is bounded.
-func TestAHundredThousandFiles(t *testing.T) {
+// What a look at many files takes of memory does not grow with them.
+func TestManyFiles(t *testing.T) {
 	s := newScene(t)
-	many(s, 100_000)
+	many(s, 20_000)
 	f, err := openFolder(s.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -162,11 +162,11 @@ func TestAHundredThousandFiles(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	seen := 0
 	found, err := f.survey(t.Context(), ledger{})
-	if err != nil || found.files != 100_000 {
+	if err != nil || found.files != 20_000 {
 		t.Fatalf("%d files, %v", found.files, err)
 	}
 	err = f.walk(t.Context(), "", func(string, fs.DirEntry) {
-		if seen++; seen%20_000 == 0 {
+		if seen++; seen%4000 == 0 {
 			runtime.GC()
 			var now runtime.MemStats
 			runtime.ReadMemStats(&now)
@@ -176,7 +176,7 @@ func TestAHundredThousandFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if grown := int64(peak.HeapAlloc) - int64(before.HeapAlloc); grown > 4<<20 {
+	if grown := int64(peak.HeapAlloc) - int64(before.HeapAlloc); grown > 1<<20 {
 		t.Errorf("%d bytes are held", grown)
 	}
 }
