@@ -69,6 +69,7 @@ func measurements() []measurement {
 		{name: "stop", run: stopRows},
 		{name: "close", run: closeRows},
 		{name: "jobs", run: jobRows},
+		{name: "janitor", run: janitorRows},
 	}
 }
 
