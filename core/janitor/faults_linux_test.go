@@ -151,7 +151,7 @@ func TestFilesVanishInTheMiddle(t *testing.T) {
 // What a look at many files takes of memory does not grow with them.
 func TestManyFiles(t *testing.T) {
 	s := newScene(t)
-	many(s, 20_000)
+	many(s, 5_000)
 	f, err := openFolder(s.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -162,11 +162,11 @@ func TestManyFiles(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	seen := 0
 	found, err := f.survey(t.Context(), ledger{})
-	if err != nil || found.files != 20_000 {
+	if err != nil || found.files != 5_000 {
 		t.Fatalf("%d files, %v", found.files, err)
 	}
 	err = f.walk(t.Context(), "", func(string, fs.DirEntry) {
-		if seen++; seen%4000 == 0 {
+		if seen++; seen%1000 == 0 {
 			runtime.GC()
 			var now runtime.MemStats
 			runtime.ReadMemStats(&now)

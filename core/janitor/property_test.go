@@ -15,7 +15,7 @@ import (
 // them: whatever a janitor of whatever settings does, how often it may, no file of
 // the user disappears or changes.
 func TestNoFileOfTheUserEverDisappears(t *testing.T) {
-	const folders = 120
+	const folders = 60
 	taken := 0
 	for seed := range uint64(folders) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
