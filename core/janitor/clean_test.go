@@ -148,6 +148,7 @@ func TestTheLongestUnusedGoFirst(t *testing.T) {
 		s.write(fmt.Sprintf("archive/tasks/tasks_2026-02-%02d.jsonl", 11+i), seedTasks(1), time.Duration(10-i)*time.Hour+3*day)
 	}
 	s.write("archive/tasks/tasks_2026-02-28.jsonl", seedTasks(1), 0)
+	s.write("archive/todo_history.jsonl", "", 80*day) // in use, however old
 	s.write("archive/tasks/tasks_2026-02-09.jsonl", "mine", 30*day)
 	for i := range 7 {
 		s.write(fmt.Sprintf("agents/%d.md", i), "x", 90*day)
@@ -157,8 +158,8 @@ func TestTheLongestUnusedGoFirst(t *testing.T) {
 		want   int
 	}{
 		{func(set *Settings) {}, 0},
-		{func(set *Settings) { set.Files = 9 }, 2},
-		{func(set *Settings) { set.Cap = 15 }, 2},                             // 17 are left
+		{func(set *Settings) { set.Files = 10 }, 2},
+		{func(set *Settings) { set.Cap = 16 }, 2},                             // 18 are left
 		{func(set *Settings) { set.Bytes = 3 * int64(len(seedTasks(1))) }, 4}, // 7 are left
 		{func(set *Settings) { set.Files = 0 }, 2},                            // of 3, one is in use
 	} {
@@ -178,7 +179,11 @@ func TestALargeDocumentCacheIsHalved(t *testing.T) {
 	for i := range 6 {
 		s.document(docs, fmt.Sprintf("d%d.md", i), "Title", strings.Repeat("é", 10_000), time.Duration(i+1)*day)
 	}
-	s.write("docs/d5.md", "edited by its user", 6*day)
+	edited, err := os.ReadFile(filepath.Join(s.dir, ".opencode", "docs", "d5.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("docs/d5.md", string(edited)+"a note of its user", 6*day)
 	docs["gone.md"] = docs["d0.md"]
 	docs["../todo.md"], docs["_metadata.json"] = docs["d0.md"], docs["d0.md"]
 	s.index(docs)
@@ -255,6 +260,18 @@ func TestNothingBehindLinksIsTouched(t *testing.T) {
 	}
 	if r := s.clean(Defaults()); len(r.Gone) > 0 {
 		t.Errorf("%+v", r)
+	}
+	f, err := openFolder(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	s.write("mine/_metadata.json", `{"documents":{}}`, 0)
+	if err := os.Symlink("mine", filepath.Join(s.dir, ".opencode", "docs")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.readIndex(); err == nil || err.Error() != "docs is a symbolic link" {
+		t.Error(err)
 	}
 	// Nor is an .opencode that is a link itself.
 	other := newScene(t)
