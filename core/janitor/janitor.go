@@ -111,6 +111,9 @@ func (j *Janitor) Open(directory, worktree string, set Settings) {
 		}
 		p.set = set
 		p.look = !set.Off
+		if set.Off {
+			p.used, p.due = false, time.Time{}
+		}
 	}
 	j.plan()
 }
