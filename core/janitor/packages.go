@@ -96,11 +96,13 @@ func (k *packages) tend(ctx context.Context, set Settings) (undone bool, err err
 		k.unwatch()
 		return false, nil
 	}
+	// First the watch: what comes after the look is heard.
+	watched := k.watchLocal()
 	if undone, err = modules.Regrow(ctx, f.root); err != nil || undone {
 		k.unwatch()
 		return undone, err
 	}
-	return false, k.watchLocal()
+	return false, watched
 }
 
 // lock is the file that everybody holds who has the project open.
