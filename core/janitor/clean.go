@@ -72,6 +72,7 @@ func (j *Janitor) claimed(ctx context.Context, f *folder, set Settings, due func
 	}
 	defer c.release()
 	p := j.pass(f, set, &c.ledger, func(r Rule) bool { return due(r, c.ledger) })
+	p.save = c.save
 	rules := p.dueRules()
 	if len(rules) == 0 {
 		return Report{Folder: f.path}, nil
@@ -94,6 +95,7 @@ type pass struct {
 	due    func(Rule) bool
 	dry    bool
 	ledger *ledger // a copy if dry
+	save   func() error
 	report Report
 }
 
@@ -190,12 +192,24 @@ func (p *pass) take(ctx context.Context, s *survey) {
 	if len(documents) == 0 {
 		return
 	}
+	index, err := p.readIndex()
+	if err != nil {
+		p.problem(err)
+		return
+	}
+	for _, name := range documents {
+		if entry, ok := index.documents[name]; ok {
+			p.ledger.Dropped[name] = dropped{entry, p.o.Now()}
+		}
+	}
+	// First what restoring needs: the process may be killed in between.
+	if err := p.save(); err != nil {
+		p.problem(err)
+		return
+	}
 	p.problem(p.changeIndex(func(all map[string]json.RawMessage) bool {
 		for _, name := range documents {
-			if entry, ok := all[name]; ok {
-				p.ledger.Dropped[name] = dropped{entry, p.o.Now()}
-				delete(all, name)
-			}
+			delete(all, name)
 		}
 		return true
 	}))
@@ -204,7 +218,7 @@ func (p *pass) take(ctx context.Context, s *survey) {
 // packHistory sets the history aside, and packs what was set aside by whomever.
 func (p *pass) packHistory(ctx context.Context, s *survey) {
 	if !p.dry {
-		p.problem(p.sweepPacking(ctx))
+		p.problem(p.unlinkPacked(s))
 	}
 	for i, c := range s.ours {
 		if c.kind != liveHistory && c.kind != plainHistory || c.info.Size() == 0 {
