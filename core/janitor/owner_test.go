@@ -229,3 +229,22 @@ func TestARestoreThatWasCutShortGoesOn(t *testing.T) {
 		t.Errorf("%v, %v", x, err)
 	}
 }
+
+// A process that is killed once it has published what it packed leaves that with two
+// names, with which nothing goes to the trash.
+func TestAPackedHistoryWithItsTemporaryNameGoesInTime(t *testing.T) {
+	s := newScene(t)
+	const name = "archive/todo_history.2026-02-20.jsonl.gz"
+	s.write(name, packed(seedHistory(1, 2)), 9*day)
+	dir := filepath.Join(s.dir, ".opencode", "archive")
+	if err := os.Link(filepath.Join(dir, filepath.Base(name)), filepath.Join(dir, "."+filepath.Base(name)+".0123abcd.tmp")); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.clean(Defaults()); len(s.tree()) != 1 || len(r.Gone)+len(r.Stays) > 0 || r.Files != 1 {
+		t.Errorf("%+v, %v", r, s.tree())
+	}
+	s.now = s.now.Add(40 * day)
+	if diff := cmp.Diff([]string{name}, gone(s.clean(Defaults()))); diff != "" {
+		t.Error(diff)
+	}
+}
