@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
 )
 
 // Report is what a pass did in a folder, or would do.
@@ -170,6 +172,7 @@ func (p *pass) take(ctx context.Context, s *survey) {
 	}
 	batch := p.o.Trash.Begin(p.path, p.o.Now())
 	var documents []string
+	warned := false
 	for _, r := range going {
 		if ctx.Err() != nil {
 			p.problem(context.Cause(ctx))
@@ -181,6 +184,10 @@ func (p *pass) take(ctx context.Context, s *survey) {
 			continue
 		case err != nil:
 			p.report.Stays = append(p.report.Stays, Stay{r.name, err.Error()})
+			if !warned && !errors.Is(err, trash.ErrChanged) && !errors.Is(err, trash.ErrNotPlain) {
+				warned = true // of a full disk, say, once and not for each file
+				p.problem(err)
+			}
 			continue
 		}
 		p.report.Gone = append(p.report.Gone, Gone{r.name, r.info.Size(), r.used, r.why})

@@ -68,15 +68,9 @@ func (x *index) entry(name string) (e entry, ok bool) {
 	return e, true
 }
 
-// cachingTakes is how much later than its index says a document may have been written.
-const cachingTakes = time.Minute
-
 // isDocument is nil if the content is that document as it was cached: its header
-// and its length are those of the index, and nobody has changed it since.
-func (e entry) isDocument(content []byte, changed time.Time) error {
-	if changed.Sub(e.Fetched) > cachingTakes {
-		return errors.New("it was changed after it was cached")
-	}
+// and its length are those of the index.
+func (e entry) isDocument(content []byte) error {
 	header := fmt.Sprintf("# %s\n\n> Source: %s\n> Cached: %s\n\n---\n\n", e.Title, e.URL, e.stamp)
 	if !bytes.HasPrefix(content, []byte(header)) || !utf8.Valid(content) || units(content) != e.Size {
 		return errors.New("it is not what the index of the document cache says")

@@ -113,25 +113,6 @@ func TestWhatPackingLeftIsNotTakenFromOthers(t *testing.T) {
 	}
 }
 
-// A document that somebody has corrected is no copy of anything any more, also if its
-// length is the same.
-func TestAnEditedDocumentStays(t *testing.T) {
-	s := newScene(t)
-	docs := map[string]any{}
-	s.document(docs, "a.md", "A", "teh text", 60*day)
-	s.index(docs)
-	content, err := os.ReadFile(filepath.Join(s.dir, ".opencode/docs/a.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.write("docs/a.md", strings.Replace(string(content), "teh", "the", 1), 50*day)
-	set := Defaults()
-	set.DocumentBytes, set.Files = 1, 0
-	if r := s.clean(set); len(r.Gone) > 0 {
-		t.Errorf("%+v", r.Gone)
-	}
-}
-
 // What is not provably ours does not make what is ours go.
 func TestOnlyProvenDocumentsCount(t *testing.T) {
 	s := newScene(t)
@@ -245,6 +226,24 @@ func TestAPackedHistoryWithItsTemporaryNameGoesInTime(t *testing.T) {
 	}
 	s.now = s.now.Add(40 * day)
 	if diff := cmp.Diff([]string{name}, gone(s.clean(Defaults()))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestATrashThatTakesNothingIsAProblemOnce(t *testing.T) {
+	s := newScene(t)
+	for _, name := range []string{"archive/tasks/tasks_2025-01-01.jsonl", "archive/tasks/tasks_2025-01-02.jsonl"} {
+		s.write(name, seedTasks(1), 90*day)
+	}
+	if err := os.WriteFile(filepath.Join(s.state, "trash"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := s.tree()
+	r, err := s.janitor.Clean(t.Context(), s.dir, Defaults(), false)
+	if err != nil || len(r.Problems) != 1 || len(r.Stays) != 2 || len(r.Gone) > 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if diff := cmp.Diff(before, s.tree()); diff != "" {
 		t.Error(diff)
 	}
 }
