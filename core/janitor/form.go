@@ -18,7 +18,8 @@ const maxUnpacked = 1 << 30
 // fields in the order in which they write them. A process that is killed leaves a part
 // of a line, so its end proves nothing.
 var (
-	taskLine    = newForm(`\{"id":"task_[0-9a-f]{1,16}","agent":"`, `\{"id":"task_[0-9a-f]{1,16}","state":"`)
+	taskID      = `\{"id":"task_` + strings.Repeat(`[0-9a-f]`, 8)
+	taskLine    = newForm(taskID+`","agent":"`, taskID+`","state":"`)
 	historyLine = newForm(`\{"version":\d{1,15},"timestamp":\d{1,15},"author":"`, `\{"time":"\d\d\d\d-\d\d-\d\dT[^"]{1,30}","actor":"`)
 )
 

@@ -20,6 +20,7 @@ func TestLinesThatOnlyBeginLikeOurs(t *testing.T) {
 		"archive/tasks/tasks_2025-01-01.jsonl":     `{"id":"task_1","title":"Buy milk"}` + "\n",
 		"archive/tasks/tasks_2025-01-02.jsonl":     `{"id":"task_my plans"}` + "\n",
 		"archive/tasks/tasks_2025-01-03.jsonl":     seedTasks(2) + `{"id":"task_0a","note":1}` + "\n",
+		"archive/tasks/tasks_2025-01-04.jsonl":     `{"id":"task_1","state":"open","title":"mine"}` + "\n",
 		"archive/todo_history.2025-01-01.jsonl":    `{"version":1,"note":"mine"}` + "\n",
 		"archive/todo_history.2025-01-02.jsonl":    `{"time":"2025-01-02","text":"mine"}` + "\n",
 		"archive/todo_history.2025-01-03.jsonl.gz": packed(`{"version":2}` + "\n"),
@@ -43,7 +44,7 @@ func TestLinesThatWereCutAnywhere(t *testing.T) {
 		for _, l := range []struct {
 			line string
 			form form
-		}{{whole, taskLine}, {`{"id":"task_01","state":"completed"` + strings.Repeat(" ", 80), taskLine}, {history, historyLine}, {old, historyLine}} {
+		}{{whole, taskLine}, {`{"id":"task_01234567","state":"completed"` + strings.Repeat(" ", 80), taskLine}, {history, historyLine}, {old, historyLine}} {
 			if err := proveLines(strings.NewReader(l.line+"\n"+l.line[:i]+"\n\n"+l.line), l.form); err != nil {
 				t.Errorf("%q: %v", l.line[:i], err)
 			}
