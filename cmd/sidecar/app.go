@@ -188,6 +188,9 @@ func (a *app) workspaceGone(w workspace.Workspace) {
 	if err := a.jobs.EndAll(ctx, job.Interrupted, func(j job.Job) bool { return j.Directory == w.Directory }); err != nil {
 		a.log.Warn().Err(err).Str("directory", w.Directory).Msg("background commands of a closed workspace")
 	}
+	if _, open := a.workspaces.Resolve(w.Directory); open { // again, while the others took their leave
+		return
+	}
 	if err := a.janitor.Gone(ctx, w.Directory); err != nil {
 		a.log.Warn().Err(err).Msg("packages of a closed workspace")
 	}

@@ -321,7 +321,7 @@ func TestSchemaIsTheDeclaration(t *testing.T) {
 		return resolved.Validate(v) == nil
 	}
 	printed := properties(t)
-	ofEnv := []string{"store", "resultRetention"}
+	ofEnv := []string{"store", "resultRetention", "janitorTrashAge"}
 	if want := reflect.TypeFor[config.Options]().NumField() - len(ofEnv); len(printed) != want {
 		t.Errorf("%d properties for %d options that the plugin can set", len(printed), want)
 	}

@@ -82,7 +82,7 @@ type Options struct {
 	JanitorHistoryEvery     time.Duration       `json:"janitorHistoryEvery" default:"6h" min:"10s" max:"8760h" doc:"How often the history of todo.md is packed."`
 	JanitorHistoryAge       time.Duration       `json:"janitorHistoryAge" default:"720h" min:"1h" max:"87600h" doc:"How long packed histories are kept."`
 	JanitorCheckpointEvery  time.Duration       `json:"janitorCheckpointEvery" default:"10m" min:"10s" max:"168h" doc:"How often the task database takes in its log while a project is used."`
-	JanitorTrashAge         time.Duration       `json:"janitorTrashAge" default:"168h" min:"1h" max:"8760h" doc:"How long the trash keeps what went."`
+	JanitorTrashAge         time.Duration       `json:"janitorTrashAge" default:"168h" min:"1h" max:"8760h" scope:"env" doc:"How long the trash keeps what went, of all projects on this machine."`
 	Store                   string              `json:"store" scope:"env" path:"absolute" enum:"memory" doc:"Path of the task database, or memory to keep tasks in memory only; empty chooses one under the state folder."`
 	Toasts                  bool                `json:"toasts" default:"true" doc:"Show toasts: when tasks end, one for those that end within a moment, when a mission goes on or ends, and when somebody edits todo.md."`
 	Log                     string              `json:"log" scope:"machine" example:"\"/tmp/sidecar.log\"" doc:"Path of the log file; empty chooses one under the state folder."`

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
 )
 
 // Report is what a pass did in a folder, or would do.
@@ -72,6 +74,7 @@ func (j *Janitor) claimed(ctx context.Context, f *folder, set Settings, due func
 	}
 	defer c.release()
 	p := j.pass(f, set, &c.ledger, func(r Rule) bool { return due(r, c.ledger) })
+	p.save = c.save
 	rules := p.dueRules()
 	if len(rules) == 0 {
 		return Report{Folder: f.path}, nil
@@ -94,6 +97,7 @@ type pass struct {
 	due    func(Rule) bool
 	dry    bool
 	ledger *ledger // a copy if dry
+	save   func() error
 	report Report
 }
 
@@ -168,6 +172,7 @@ func (p *pass) take(ctx context.Context, s *survey) {
 	}
 	batch := p.o.Trash.Begin(p.path, p.o.Now())
 	var documents []string
+	warned := false
 	for _, r := range going {
 		if ctx.Err() != nil {
 			p.problem(context.Cause(ctx))
@@ -179,6 +184,10 @@ func (p *pass) take(ctx context.Context, s *survey) {
 			continue
 		case err != nil:
 			p.report.Stays = append(p.report.Stays, Stay{r.name, err.Error()})
+			if !warned && !errors.Is(err, trash.ErrChanged) && !errors.Is(err, trash.ErrNotPlain) {
+				warned = true // of a full disk, say, once and not for each file
+				p.problem(err)
+			}
 			continue
 		}
 		p.report.Gone = append(p.report.Gone, Gone{r.name, r.info.Size(), r.used, r.why})
@@ -190,12 +199,24 @@ func (p *pass) take(ctx context.Context, s *survey) {
 	if len(documents) == 0 {
 		return
 	}
+	index, err := p.readIndex()
+	if err != nil {
+		p.problem(err)
+		return
+	}
+	for _, name := range documents {
+		if entry, ok := index.documents[name]; ok {
+			p.ledger.Dropped[name] = dropped{entry, p.o.Now()}
+		}
+	}
+	// First what restoring needs: the process may be killed in between.
+	if err := p.save(); err != nil {
+		p.problem(err)
+		return
+	}
 	p.problem(p.changeIndex(func(all map[string]json.RawMessage) bool {
 		for _, name := range documents {
-			if entry, ok := all[name]; ok {
-				p.ledger.Dropped[name] = dropped{entry, p.o.Now()}
-				delete(all, name)
-			}
+			delete(all, name)
 		}
 		return true
 	}))
@@ -204,7 +225,7 @@ func (p *pass) take(ctx context.Context, s *survey) {
 // packHistory sets the history aside, and packs what was set aside by whomever.
 func (p *pass) packHistory(ctx context.Context, s *survey) {
 	if !p.dry {
-		p.problem(p.sweepPacking(ctx))
+		p.problem(p.unlinkPacked(s))
 	}
 	for i, c := range s.ours {
 		if c.kind != liveHistory && c.kind != plainHistory || c.info.Size() == 0 {

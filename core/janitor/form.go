@@ -7,24 +7,43 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
+	"strings"
 )
 
 // maxUnpacked bounds what is read of a packed file.
 const maxUnpacked = 1 << 30
 
 // How the lines begin that this plugin and opencode-orchestrator write, with their
-// fields in the order in which they write them. A process that is killed leaves half a
-// line, so its end proves nothing.
+// fields in the order in which they write them. A process that is killed leaves a part
+// of a line, so its end proves nothing.
 var (
-	taskLine    = regexp.MustCompile(`^\{"id":"task_[0-9a-f]{1,16}","(?:agent|state)":"`)
-	historyLine = regexp.MustCompile(`^\{(?:"version":\d{1,15},"timestamp":\d{1,15},"author":"|"time":"\d{4}-\d\d-\d\dT[^"]{1,30}","actor":")`)
+	taskID      = `\{"id":"task_` + strings.Repeat(`[0-9a-f]`, 8)
+	taskLine    = newForm(taskID+`","agent":"`, taskID+`","state":"`)
+	historyLine = newForm(`\{"version":\d{1,15},"timestamp":\d{1,15},"author":"`, `\{"time":"\d\d\d\d-\d\d-\d\dT[^"]{1,30}","actor":"`)
 )
 
-// How a line begins that was cut before the forms above tell it.
-var (
-	halfTask    = regexp.MustCompile(`^\{"id":"task_.{0,30}$`)
-	halfHistory = regexp.MustCompile(`^\{"(?:version":|time":").{0,60}$`)
-)
+// form tells lines by how they begin.
+type form struct {
+	whole *regexp.Regexp
+	cut   *regexp.Regexp // a line of which no more is there than a part of that
+}
+
+// atom is a part of a pattern that stands for one character, or for some of a kind.
+var atom = regexp.MustCompile(`(?:\\.|\[[^\]]+\]|.)(?:\{1,\d+\})?`)
+
+func newForm(begins ...string) form {
+	cuts := make([]string, len(begins))
+	for i, begin := range begins {
+		for _, a := range slices.Backward(atom.FindAllString(begin, -1)) {
+			cuts[i] = "(?:" + a + cuts[i] + ")?"
+		}
+	}
+	return form{
+		whole: regexp.MustCompile("^(?:" + strings.Join(begins, "|") + ")"),
+		cut:   regexp.MustCompile("^(?:" + strings.Join(cuts, "|") + ")$"),
+	}
+}
 
 // prove is nil if a file is provably ours, and otherwise says what speaks against
 // it.
@@ -33,7 +52,7 @@ func (f *folder) prove(c file, made ledger) error {
 		return nil
 	}
 	switch c.kind {
-	case leftover: // nobody else makes such names, and the trash has what is in it
+	case leftover: // nobody else makes such names
 		return nil
 	case document:
 		content, err := f.read(c.name, maxDocument)
@@ -42,7 +61,7 @@ func (f *folder) prove(c file, made ledger) error {
 		}
 		return c.doc.isDocument(content)
 	case packedHistory:
-		return f.unpack(c.name, func(r io.Reader) error { return proveLines(r, historyLine, halfHistory) })
+		return f.unpack(c.name, func(r io.Reader) error { return proveLines(r, historyLine) })
 	}
 	file, _, err := f.open(c.name)
 	if err != nil {
@@ -50,9 +69,9 @@ func (f *folder) prove(c file, made ledger) error {
 	}
 	defer func() { _ = file.Close() }()
 	if c.kind == taskArchive {
-		return proveLines(file, taskLine, halfTask)
+		return proveLines(file, taskLine)
 	}
-	return proveLines(file, historyLine, halfHistory)
+	return proveLines(file, historyLine)
 }
 
 // unpack calls read with what a packed file holds.
@@ -78,8 +97,8 @@ func (f *folder) unpack(name string, read func(io.Reader) error) error {
 	return nil
 }
 
-// proveLines is nil if every line has the form, or is a half one.
-func proveLines(r io.Reader, form *regexp.Regexp, half *regexp.Regexp) error {
+// proveLines is nil if every line has the form, or was cut.
+func proveLines(r io.Reader, f form) error {
 	lines := bufio.NewReaderSize(r, 4<<10)
 	for n := 1; ; n++ {
 		line, more, err := lines.ReadLine()
@@ -89,7 +108,7 @@ func proveLines(r io.Reader, form *regexp.Regexp, half *regexp.Regexp) error {
 		if err != nil {
 			return err
 		}
-		if !form.Match(line) && (more || !half.Match(line) && !cut(line)) {
+		if !f.whole.Match(line) && (more || !f.cut.Match(line)) {
 			return fmt.Errorf("line %d is not one of ours", n)
 		}
 		for more && err == nil { // the rest of a long line
@@ -100,11 +119,3 @@ func proveLines(r io.Reader, form *regexp.Regexp, half *regexp.Regexp) error {
 		}
 	}
 }
-
-// cut reports whether of a line there is next to nothing.
-func cut(line []byte) bool {
-	return len(line) < len(halfLine) && string(line) == halfLine[:len(line)]
-}
-
-// halfLine is how all lines begin.
-const halfLine = `{"`

@@ -41,12 +41,12 @@ func tracked(ctx context.Context, folder string) (func(name string) bool, error)
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("git, which knows what is under version control, cannot be run: %w", err)
 	}
-	names := map[string]bool{}
+	names := map[string]bool{} // in lower case: the file system may make no difference
 	lines := bufio.NewReader(&io.LimitedReader{R: out, N: maxTracked})
 	for err == nil {
 		var name string
 		if name, err = lines.ReadString(0); err == nil {
-			for name = strings.TrimSuffix(name, "\x00"); name != "." && !names[name]; name = path.Dir(name) {
+			for name = strings.ToLower(strings.TrimSuffix(name, "\x00")); name != "." && !names[name]; name = path.Dir(name) {
 				names[name] = true
 			}
 		}
@@ -65,7 +65,7 @@ func tracked(ctx context.Context, folder string) (func(name string) bool, error)
 	if err != nil {
 		return nil, err
 	}
-	return func(name string) bool { return names[name] }, nil
+	return func(name string) bool { return names[strings.ToLower(name)] }, nil
 }
 
 // versioned reports whether a folder may be in a repository.

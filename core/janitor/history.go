@@ -14,6 +14,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,7 +27,7 @@ import (
 // packed already, which the next pass compares and removes.
 
 // packing is a temporary file of that, which nobody else names like this.
-var packing = regexp.MustCompile(`^\.todo_history\..{1,60}\.jsonl\.gz\.[0-9a-z]{8}\.tmp$`)
+var packing = regexp.MustCompile(`^\.(todo_history\..{1,60}\.jsonl\.gz)\.[0-9a-z]{8}\.tmp$`)
 
 // setAside renames the history, and returns its new name; "" if there is nothing in
 // it. exclusive runs a function while nobody adds to the history.
@@ -98,6 +99,10 @@ func numbered(name string, n int) string {
 // pack packs a history that was set aside, and removes it. It returns the name of
 // what it wrote, and what that is.
 func (f *folder) pack(ctx context.Context, name string) (packed string, m made, err error) {
+	seen, err := f.root.Lstat(name)
+	if err != nil {
+		return "", m, err
+	}
 	packed = name + ".gz"
 	for n := 2; ; n++ {
 		_, err := f.root.Lstat(packed)
@@ -108,7 +113,7 @@ func (f *folder) pack(ctx context.Context, name string) (packed string, m made, 
 			return "", m, err
 		}
 		if m, err = f.samePacked(ctx, name, packed); err == nil {
-			return packed, m, f.drop(name) // written before a process was killed
+			return packed, m, f.drop(name, packed, seen) // written before a process was killed
 		}
 		if n == 10_000 {
 			return "", m, fmt.Errorf("%s has all its names taken", packed)
@@ -126,7 +131,7 @@ func (f *folder) pack(ctx context.Context, name string) (packed string, m made, 
 	if err := f.publish(temporary, packed); err != nil {
 		return "", m, err
 	}
-	return packed, m, f.drop(name)
+	return packed, m, f.drop(name, packed, seen)
 }
 
 // publish gives a temporary file its name, unless somebody has that.
@@ -144,8 +149,20 @@ func (f *folder) publish(temporary, name string) error {
 	return f.sync(path.Dir(name))
 }
 
-// drop removes a history of which every byte is in a packed one.
-func (f *folder) drop(name string) error {
+// drop removes a history of which every byte is in a packed one. If somebody who does
+// not lock has added to it since it was seen, the packed one goes instead.
+func (f *folder) drop(name, packed string, seen fs.FileInfo) error {
+	now, err := f.root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !unchanged(seen, now) {
+		err = fmt.Errorf("%s changed while it was packed", name)
+		if os.SameFile(seen, now) && now.Size() > seen.Size() {
+			err = errors.Join(err, f.root.Remove(packed))
+		}
+		return err
+	}
 	if err := f.root.Remove(name); err != nil {
 		return err
 	}
@@ -229,20 +246,24 @@ func (r readerOf) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-// sweepPacking removes the temporary files of processes that were killed. What is
-// in them is also where it came from.
-func (f *folder) sweepPacking(ctx context.Context) error {
-	var left []string
-	err := f.list(ctx, archiveDir, func(e fs.DirEntry) {
-		if e.Type().IsRegular() && packing.MatchString(e.Name()) {
-			left = append(left, path.Join(archiveDir, e.Name()))
+// unlinkPacked takes away the temporary name that a packed history has besides its own
+// if a process was killed in between: a file with two names never goes.
+func (f *folder) unlinkPacked(s *survey) (err error) {
+	s.ours = slices.DeleteFunc(s.ours, func(c file) bool {
+		m := packing.FindStringSubmatch(path.Base(c.name))
+		if c.kind != leftover || m == nil {
+			return false
 		}
+		if proper, failed := f.root.Lstat(path.Join(archiveDir, m[1])); failed != nil || !os.SameFile(proper, c.info) {
+			return false
+		}
+		failed := f.root.Remove(c.name)
+		err = errors.Join(err, failed)
+		if failed != nil {
+			return false
+		}
+		s.files--
+		return true
 	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, name := range left {
-		err = errors.Join(err, f.root.Remove(name))
-	}
 	return err
 }

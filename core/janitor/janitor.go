@@ -111,6 +111,9 @@ func (j *Janitor) Open(directory, worktree string, set Settings) {
 		}
 		p.set = set
 		p.look = !set.Off
+		if set.Off {
+			p.used, p.due = false, time.Time{}
+		}
 	}
 	j.plan()
 }
@@ -311,7 +314,8 @@ func (j *Janitor) say(r Report, set Settings) {
 		j.o.Log.Warn().Err(err).Str("folder", r.Folder).Msg("cleaning")
 	}
 	for _, s := range r.Stays {
-		j.o.Log.Info().Str("folder", r.Folder).Str("file", s.Name).Str("why", s.Why).Msg("stays")
+		// Not for each pass the same, where many read it.
+		j.o.Log.Debug().Str("folder", r.Folder).Str("file", s.Name).Str("why", s.Why).Msg("stays")
 	}
 	for _, g := range r.Gone {
 		j.o.Log.Info().Str("folder", r.Folder).Str("file", g.Name).Str("why", g.Why).Msg("gone to the trash")

@@ -39,6 +39,9 @@ type packages struct {
 	state   string
 	changed func() // is called when a local plugin may have come
 
+	closing context.Context // ends once leave is called
+	close   context.CancelFunc
+
 	mu       sync.Mutex
 	left     bool
 	user     *flock.Flock // held while packages are not to be taken from us
@@ -47,16 +50,18 @@ type packages struct {
 }
 
 func newPackages(path, state string, changed func()) *packages {
-	return &packages{path: path, state: state, changed: changed}
+	k := &packages{path: path, state: state, changed: changed}
+	k.closing, k.close = context.WithCancel(context.Background())
+	return k
 }
 
 // tend looks at a project's packages: the small form is undone if there is a local
 // plugin or tool by now, and watched otherwise.
 func (j *Janitor) tend(ctx context.Context, p *project) {
-	j.mu.Lock()
-	set := p.set
-	j.mu.Unlock()
-	undone, err := p.packages.tend(ctx, set)
+	ctx, cancel := context.WithCancel(ctx) // nobody who leaves has to wait
+	defer cancel()
+	defer context.AfterFunc(p.packages.closing, cancel)()
+	undone, err := p.packages.tend(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil && !errors.Is(err, fs.ErrNotExist):
 		j.o.Log.Warn().Err(err).Str("project", p.path).Msg("packages")
@@ -65,13 +70,13 @@ func (j *Janitor) tend(ctx context.Context, p *project) {
 	}
 }
 
-func (k *packages) tend(ctx context.Context, set Settings) (undone bool, err error) {
+func (k *packages) tend(ctx context.Context) (undone bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.left {
 		return false, nil
 	}
-	if set.Modules != Keep && set.Modules != "" && k.user == nil {
+	if k.user == nil {
 		user, err := k.lock()
 		if err != nil {
 			return false, err
@@ -96,11 +101,13 @@ func (k *packages) tend(ctx context.Context, set Settings) (undone bool, err err
 		k.unwatch()
 		return false, nil
 	}
+	// First the watch: what comes after the look is heard.
+	watched := k.watchLocal()
 	if undone, err = modules.Regrow(ctx, f.root); err != nil || undone {
 		k.unwatch()
 		return undone, err
 	}
-	return false, k.watchLocal()
+	return false, watched
 }
 
 // lock is the file that everybody holds who has the project open.
@@ -171,6 +178,7 @@ func (k *packages) unwatch() {
 // leave makes the packages what the settings say, unless another OpenCode has the
 // project open. Nothing is watched or held afterwards.
 func (k *packages) leave(ctx context.Context, set Settings, log zerolog.Logger) error {
+	k.close()
 	k.mu.Lock()
 	defer k.watch.Wait()
 	defer k.mu.Unlock()
@@ -235,8 +243,7 @@ func Refusal(r modules.Report, want Modules) error {
 }
 
 // Packages reports what OpenCode has installed in a project, and has it become what is
-// wanted, unless dry or Keep. It is refused while an OpenCode has the project open
-// that would do that at its end.
+// wanted, unless dry or Keep. It is refused while an OpenCode has the project open.
 func (j *Janitor) Packages(ctx context.Context, project string, want Modules, dry bool) (modules.Report, error) {
 	f, err := openFolder(project)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -255,7 +262,7 @@ func (j *Janitor) Packages(ctx context.Context, project string, want Modules, dr
 		case err != nil:
 			return modules.Report{}, err
 		case !held:
-			return modules.Report{}, fmt.Errorf("an OpenCode has %s open, and does it at its end", project)
+			return modules.Report{}, fmt.Errorf("an OpenCode has %s open; close it first", project)
 		}
 		defer func() { _ = alone.Close() }()
 		return become(ctx, f, want)

@@ -142,18 +142,49 @@ func TestAPluginThatCameWhileClosedUndoesItToo(t *testing.T) {
 }
 
 func TestPackagesStayWhileAnotherHasTheProjectOpen(t *testing.T) {
+	for first, left := range map[Modules]modules.State{Remove: modules.Absent, Keep: modules.Full} {
+		s := newScene(t)
+		s.installed()
+		s.session(first, func(j *Janitor) {
+			s.eventually("it is held", func() bool {
+				_, held := s.look(j)
+				return held
+			})
+			if _, err := s.janitor.Packages(t.Context(), s.dir, Remove, false); err == nil {
+				t.Error("they are taken by hand")
+			}
+			s.session(Remove, func(*Janitor) {})
+			s.is(modules.Full, "the other one is open")
+		})
+		s.is(left, "the last one is closed")
+	}
+}
+
+func TestLeavingDoesNotWaitForOthers(t *testing.T) {
 	s := newScene(t)
 	s.installed()
+	other, err := newPackages(s.dir, s.state, nil).lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held, err := other.TryLock(); err != nil || !held {
+		t.Fatal(held, err)
+	}
+	defer func() { _ = other.Close() }()
+	began := time.Now()
 	s.session(Remove, func(j *Janitor) {
-		s.eventually("it is held", func() bool {
-			_, held := s.look(j)
-			return held
+		s.eventually("it waits", func() bool {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			k := j.projects[s.dir].packages
+			if !k.mu.TryLock() {
+				return true
+			}
+			k.mu.Unlock()
+			return false
 		})
-		if _, err := s.janitor.Packages(t.Context(), s.dir, Remove, false); err == nil {
-			t.Error("they are taken by hand")
-		}
-		s.session(Remove, func(*Janitor) {})
-		s.is(modules.Full, "the other one is open")
 	})
-	s.is(modules.Absent, "the last one is closed")
+	if took := time.Since(began); took > userLimit/2 {
+		t.Errorf("it took %s", took)
+	}
 }

@@ -52,19 +52,23 @@ func (p *planner) plan(s *survey, due func(Rule) bool) ([]removal, []Stay) {
 
 // take has a file go if it is provably ours.
 func (p *planner) take(c file, why string) bool {
-	if p.going[c.name] {
-		return false
-	}
-	if err := p.prove(c); err != nil {
-		if !p.told[c.name] {
-			p.told[c.name] = true
-			p.stays = append(p.stays, Stay{Name: c.name, Why: err.Error()})
-		}
+	if p.going[c.name] || !p.proven(c) {
 		return false
 	}
 	p.going[c.name] = true
 	p.result = append(p.result, removal{c, why})
 	return true
+}
+
+// proven reports whether a file is provably ours, and otherwise tells, once, that it
+// stays.
+func (p *planner) proven(c file) bool {
+	err := p.prove(c)
+	if err != nil && !p.told[c.name] {
+		p.told[c.name] = true
+		p.stays = append(p.stays, Stay{Name: c.name, Why: err.Error()})
+	}
+	return err == nil
 }
 
 // old takes what was not used for longer than age.
@@ -76,7 +80,8 @@ func (p *planner) old(s *survey, age time.Duration, kinds ...kind) {
 	}
 }
 
-// halve takes the older half of a document cache that is too large.
+// halve takes the older half of a document cache that is too large. What is not ours
+// does not count.
 func (p *planner) halve(s *survey) {
 	var docs []file
 	size := int64(0)
@@ -85,6 +90,16 @@ func (p *planner) halve(s *survey) {
 			docs, size = append(docs, c), size+c.info.Size()
 		}
 	}
+	if size <= p.set.DocumentBytes {
+		return
+	}
+	docs = slices.DeleteFunc(docs, func(c file) bool {
+		if p.proven(c) {
+			return false
+		}
+		size -= c.info.Size()
+		return true
+	})
 	if size <= p.set.DocumentBytes {
 		return
 	}

@@ -79,7 +79,7 @@ func (s *scene) wild(r *rand.Rand) (owned map[string]bool) {
 			continue
 		case 6: // by its name it could be ours
 			name = pick("archive/tasks/tasks_"+date()+".jsonl", "archive/todo_history."+date()+".jsonl", historyName, "docs/"+fmt.Sprint("d", r.IntN(30), ".md"))
-			content = pick("mine\n", "{}\n", seedTasks(2)+"mine\n", seedHistory(0, 2)+"\"x\"\n", strings.Repeat("# my notes\n", 40), "{\"id\":\"task\"}\n")
+			content = pick("mine\n", "{}\n", seedTasks(2)+"mine\n", seedHistory(0, 2)+"\"x\"\n", strings.Repeat("# my notes\n", 40), "{\"id\":\"task\"}\n", "{\"id\":\"task_1\",\"title\":\"mine\"}\n", "{\"version\":1,\"mine\":true}\n")
 		case 7:
 			name, content = "archive/todo_history."+date()+".jsonl.gz", pick("no gzip", packed("mine\n"), packed(seedHistory(1, 3)+"mine"), packed(seedHistory(0, 3))[:30])
 		case 8: // nor by its place

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
 )
@@ -43,7 +44,7 @@ func (j *Janitor) Restore(ctx context.Context, project, batch string) (trash.Res
 	defer c.release()
 	r, err := j.o.Trash.Restore(ctx, f.root, f.path, batch)
 	documents := map[string]json.RawMessage{}
-	for _, item := range r.Items {
+	for _, item := range slices.Concat(r.Items, r.Already) { // those too that a process put back which was killed then
 		c.ledger.Used[item.Name] = j.o.Now()
 		if d, ok := c.ledger.Dropped[path.Base(item.Name)]; ok && path.Dir(item.Name) == docsDir {
 			documents[path.Base(item.Name)] = d.Entry
@@ -61,7 +62,7 @@ func (j *Janitor) Restore(ctx context.Context, project, batch string) (trash.Res
 			return changed
 		}))
 	}
-	if len(r.Items) > 0 {
+	if len(r.Items)+len(r.Already) > 0 {
 		err = errors.Join(err, c.save())
 	}
 	return r, err

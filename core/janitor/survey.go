@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
@@ -31,7 +32,7 @@ const (
 	plainHistory              // set aside and not packed
 	packedHistory             // set aside and packed
 	document                  // of the document cache
-	leftover                  // of a process that was killed while it took something
+	leftover                  // of a process that was killed while it took or packed something
 )
 
 // String names the kind for people.
@@ -83,7 +84,11 @@ func (f *folder) survey(ctx context.Context, l ledger) (*survey, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.fail(fmt.Errorf("the document cache is left alone: %w", err))
 	}
+	apart := map[string]bool{} // repositories of their own, of which git says no files here
 	err = f.walk(ctx, modulesDir, func(dir string, e fs.DirEntry) {
+		if e.Name() == ".git" && dir != "." && len(apart) < maxCandidates {
+			apart[dir] = true
+		}
 		if e.IsDir() {
 			return
 		}
@@ -102,6 +107,9 @@ func (f *folder) survey(ctx context.Context, l ledger) (*survey, error) {
 			s.ours = append(s.ours, c)
 		}
 	}, s.fail)
+	s.ours = slices.DeleteFunc(s.ours, func(c file) bool {
+		return apart[path.Dir(c.name)] || apart[archiveDir] && path.Dir(c.name) == tasksDir
+	})
 	return s, err
 }
 
@@ -117,7 +125,7 @@ func (s *survey) fail(err error) {
 func candidate(dir, name string, docs *index) (file, bool) {
 	c := file{name: path.Join(dir, name)}
 	day := ""
-	if (dir == tasksDir || dir == archiveDir || dir == docsDir) && trash.IsLeftover(name) {
+	if (dir == tasksDir || dir == archiveDir || dir == docsDir) && trash.IsLeftover(name) || dir == archiveDir && packing.MatchString(name) {
 		c.kind = leftover
 		return c, true
 	}

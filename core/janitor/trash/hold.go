@@ -100,7 +100,7 @@ func scrap(ctx context.Context, root *os.Root, name string) error {
 	if err != nil {
 		return ignoreGone(err)
 	}
-	err = errors.Join(empty(ctx, in), in.Close())
+	err = errors.Join(ignoreGone(empty(ctx, in)), in.Close())
 	if err == nil {
 		err = ignoreGone(root.RemoveAll(name)) // with whatever else is in it
 	}
