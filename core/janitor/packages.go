@@ -60,7 +60,7 @@ func newPackages(path, state string, changed func()) *packages {
 func (j *Janitor) tend(ctx context.Context, p *project) {
 	ctx, cancel := context.WithCancel(ctx) // nobody who leaves has to wait
 	defer cancel()
-	defer context.AfterFunc(p.packages.closing, cancel)()
+	defer context.AfterFunc(p.packages.closing, cancel)() //nolint:contextcheck // it ends with either
 	undone, err := p.packages.tend(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil && !errors.Is(err, fs.ErrNotExist):
