@@ -85,6 +85,10 @@ func TestAWorkspaceIsCleanedOnceUsedAndLeft(t *testing.T) {
 	if gone("node_modules") {
 		t.Error("the packages are gone while it is open")
 	}
+	a.workspaceGone(workspace.Workspace{Directory: project, Worktree: project}) // too late: it is open again
+	if gone("node_modules") {
+		t.Error("the packages are gone though it was opened again")
+	}
 	a.Close("wrk_1")
 	a.workspaceGone(workspace.Workspace{Directory: project, Worktree: project})
 	if !gone("node_modules") || !gone("package-lock.json") {

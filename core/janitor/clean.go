@@ -45,7 +45,7 @@ type Gone struct {
 type Stay struct{ Name, Why string }
 
 // Clean applies all rules that concern a folder to a project's, whenever they were
-// applied last. Dry, it changes nothing and reports what would go. An error is a
+// applied last, and deletes what the trash has kept for long enough. Dry, it changes nothing and reports what would go. An error is a
 // folder that another process is cleaning, for example; what was done before it is
 // reported with it.
 func (j *Janitor) Clean(ctx context.Context, project string, set Settings, dry bool) (Report, error) {
@@ -63,7 +63,11 @@ func (j *Janitor) Clean(ctx context.Context, project string, set Settings, dry b
 		p.dry = true
 		return p.run(ctx)
 	}
-	return j.claimed(ctx, f, set, func(Rule, ledger) bool { return true })
+	report, err := j.claimed(ctx, f, set, func(Rule, ledger) bool { return true })
+	if failed := j.expire(ctx, set); failed != nil && ctx.Err() == nil {
+		report.Problems = append(report.Problems, failed)
+	}
+	return report, err
 }
 
 // claimed runs a pass with the folder claimed, for the rules that are due.

@@ -395,6 +395,16 @@ func TestWhatIsPutBackCountsAsUsed(t *testing.T) {
 	if r := s.clean(set); len(r.Gone) != 1 {
 		t.Errorf("%+v", r)
 	}
+	for _, later := range []struct {
+		by   time.Duration
+		want int
+	}{{6 * day, 1}, {2 * day, 0}} { // the trash keeps it for 7 days
+		s.now = s.now.Add(later.by)
+		s.clean(set)
+		if kept, err := s.trash.Batches(""); err != nil || len(kept) != later.want {
+			t.Errorf("after %s: %+v, %v", later.by, kept, err)
+		}
+	}
 }
 
 func TestWhatAKilledCleaningLeftGoes(t *testing.T) {

@@ -245,10 +245,8 @@ func (j *Janitor) work(ctx context.Context, p *project) {
 	}
 	if now := j.o.Now(); now.Sub(j.expired) >= expireEvery {
 		j.expired = now
-		if n, err := j.o.Trash.Expire(ctx, now.Add(-set.TrashAge)); err != nil && ctx.Err() == nil {
+		if err := j.expire(ctx, set); err != nil && ctx.Err() == nil {
 			j.o.Log.Warn().Err(err).Msg("the trash")
-		} else if n > 0 {
-			j.o.Log.Info().Int("files", n).Msg("old files of the trash deleted")
 		}
 	}
 
@@ -258,6 +256,15 @@ func (j *Janitor) work(ctx context.Context, p *project) {
 	if p.used && !j.stopped {
 		j.arm(p)
 	}
+}
+
+// expire deletes what the trash has kept for long enough.
+func (j *Janitor) expire(ctx context.Context, set Settings) error {
+	n, err := j.o.Trash.Expire(ctx, j.o.Now().Add(-set.TrashAge))
+	if n > 0 {
+		j.o.Log.Info().Int("files", n).Msg("old files of the trash deleted")
+	}
+	return err
 }
 
 // once does for a project what is due, and returns when something is again.
