@@ -124,7 +124,7 @@ func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (stri
 	a.missions = mission.New(mission.Options{
 		Store: a.store.records(), Host: a.host, Tasks: a.tasks, Todos: a.todos, Lives: a.store.lives, Log: a.log,
 	})
-	if a.tools, err = newTools(a.tasks, a.todos, a.jobs, a.host, a.workspaces, env); err != nil {
+	if a.tools, err = newTools(a.tasks, a.todos, a.jobs, a.host, a.Lookup, env); err != nil {
 		return nil, err
 	}
 	handler.Register(router, handler.Deps{
@@ -134,12 +134,12 @@ func newApp(in io.Reader, out io.Writer, logTo io.Writer, env func(string) (stri
 }
 
 // newTools lists the tools. The generator calls it without anything that runs.
-func newTools(tasks *delegate.Engine, todos *todo.Sync, jobs *job.Engine, ask todo.Asker, workspaces *workspace.Registry, env func(string) (string, bool)) (*tool.Registry, error) {
+func newTools(tasks *delegate.Engine, todos *todo.Sync, jobs *job.Engine, ask todo.Asker, lookup func(id string) (workspace.Workspace, error), env func(string) (string, bool)) (*tool.Registry, error) {
 	home, _ := env("HOME")
 	return tool.NewRegistry(slices.Concat(
-		delegate.Tools(tasks, workspaces.Lookup),
-		todo.Tools(todos, workspaces.Lookup, ask),
-		job.Tools(jobs, workspaces.Lookup, ask, home),
+		delegate.Tools(tasks, lookup),
+		todo.Tools(todos, lookup, ask),
+		job.Tools(jobs, lookup, ask, home),
 	)...)
 }
 

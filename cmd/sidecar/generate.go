@@ -99,7 +99,7 @@ export const EVENTS: Readonly<Record<string, readonly string[]>> = %s;
 
 // declaredTools are the tools as they are declared: they cannot be called.
 func declaredTools() (*tool.Registry, error) {
-	return newTools(delegate.New(delegate.Options{}), todo.NewSync(todo.SyncOptions{}), job.New(job.Options{}), nil, workspace.New(nil, nil), os.LookupEnv)
+	return newTools(delegate.New(delegate.Options{}), todo.NewSync(todo.SyncOptions{}), job.New(job.Options{}), nil, workspace.New(nil, nil).Lookup, os.LookupEnv)
 }
 
 // generated maps the generated files, by their path in the checkout, to what

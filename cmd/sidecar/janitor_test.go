@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor"
+	"github.com/opencode-sidecar/opencode-sidecar/core/tool"
 	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
 )
 
@@ -25,8 +26,8 @@ func TestJanitorSettings(t *testing.T) {
 	}
 }
 
-// Whatever of an open workspace reaches the sidecar is a use of it, after which it is
-// cleaned; the packages go when it is closed for good.
+// Whatever of an open workspace reaches the sidecar is a use of it, a tool call too, after
+// which it is cleaned; the packages go when it is closed for good.
 func TestAWorkspaceIsCleanedOnceUsedAndLeft(t *testing.T) {
 	state := t.TempDir()
 	env := map[string]string{"XDG_STATE_HOME": state, "OPENCODE_SIDECAR_JANITOR_DELAY": "1s", "OPENCODE_SIDECAR_JANITOR_NODE_MODULES": "remove"}
@@ -68,7 +69,7 @@ func TestAWorkspaceIsCleanedOnceUsedAndLeft(t *testing.T) {
 	if _, _, err := a.Open("wrk_1", workspace.Workspace{Directory: project, Worktree: project}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Lookup("wrk_1"); err != nil {
+	if _, err := a.tools.Call(t.Context(), "list_tasks", tool.Call{Workspace: "wrk_1"}, []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
 	gone := func(name string) bool {

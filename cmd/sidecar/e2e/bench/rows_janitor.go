@@ -368,7 +368,7 @@ func packageRows(ctx context.Context, b *bench) ([]Row, error) {
 	}
 	took := map[modules.State][]time.Duration{}
 	counts := map[modules.State]int{}
-	for range b.times(5, 2) {
+	for range b.times(5, 1) {
 		for _, state := range []modules.State{modules.Full, modules.Small, modules.Absent} { // who starts without any leaves all
 			if state != modules.Full {
 				want := map[modules.State]string{modules.Small: "shrink", modules.Absent: "remove"}[state]
