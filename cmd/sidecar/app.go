@@ -350,6 +350,7 @@ func (a *app) Close(id string) {
 		a.missions.WorkspaceClosed(w.Directory)
 		a.tasks.WorkspaceClosed(w.Directory)
 		a.todos.Close(w.Directory)
+		a.janitor.Close(w.Directory)
 	}
 	a.log.Info().Str("workspace", id).Str("directory", w.Directory).Msg("workspace closed")
 }

@@ -64,10 +64,13 @@ func (j *Janitor) Clean(ctx context.Context, project string, set Settings, dry b
 		return p.run(ctx)
 	}
 	report, err := j.claimed(ctx, f, set, func(Rule, ledger) bool { return true })
-	if failed := j.expire(ctx, set); failed != nil && ctx.Err() == nil {
-		report.Problems = append(report.Problems, failed)
+	if len(report.Problems) > 0 || err != nil || ctx.Err() != nil { // of which the trash may be one
+		return report, err
 	}
-	return report, err
+	if err := j.expire(ctx, set); err != nil {
+		report.Problems = append(report.Problems, err)
+	}
+	return report, nil
 }
 
 // claimed runs a pass with the folder claimed, for the rules that are due.

@@ -65,7 +65,8 @@ type Janitor struct {
 // project is a folder that has, or may come to have, an .opencode folder.
 type project struct {
 	path string
-	dirs []string // that are open and make it one, guarded by Janitor.mu as all below
+	dirs []string // that make it one, guarded by Janitor.mu as all below
+	open []string // those of them that are not closed
 	set  Settings
 
 	used    bool // since the last pass began
@@ -109,10 +110,30 @@ func (j *Janitor) Open(directory, worktree string, set Settings) {
 		if !slices.Contains(p.dirs, directory) {
 			p.dirs = append(p.dirs, directory)
 		}
+		if !slices.Contains(p.open, directory) {
+			p.open = append(p.open, directory)
+		}
 		p.set = set
 		p.look = !set.Off
 		if set.Off {
 			p.used, p.due = false, time.Time{}
+		}
+	}
+	j.plan()
+}
+
+// Close takes note that a directory was closed, and may be opened again at once: until
+// then nothing is planned, watched or held for it.
+func (j *Janitor) Close(directory string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, p := range j.projects {
+		i := slices.Index(p.open, directory)
+		if i < 0 {
+			continue
+		}
+		if p.open = slices.Delete(p.open, i, i+1); len(p.open) == 0 {
+			p.used, p.due, p.look = false, time.Time{}, true
 		}
 	}
 	j.plan()
@@ -137,7 +158,7 @@ func (j *Janitor) Used(directory string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, p := range j.projects {
-		if p.used || p.set.Off || j.stopped || !slices.Contains(p.dirs, directory) {
+		if p.used || p.set.Off || j.stopped || !slices.Contains(p.open, directory) {
 			continue
 		}
 		p.used = true
@@ -182,6 +203,7 @@ func (j *Janitor) Run(ctx context.Context) {
 	defer close(j.done)
 	j.mu.Lock()
 	j.begun, j.stop = true, cancel
+	j.checkpoint = j.o.Now()
 	if j.stopped {
 		cancel()
 	}
@@ -253,6 +275,7 @@ func (j *Janitor) work(ctx context.Context, p *project) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	p.passing, p.next = false, next
+	p.look = p.look || !set.Off // the folder may have come into being
 	if p.used && !j.stopped {
 		j.arm(p)
 	}
@@ -342,6 +365,7 @@ func (j *Janitor) Gone(ctx context.Context, directory string) error {
 		if i < 0 {
 			continue
 		}
+		p.open = slices.DeleteFunc(p.open, func(open string) bool { return open == directory })
 		if p.dirs = slices.Delete(p.dirs, i, i+1); len(p.dirs) == 0 {
 			delete(j.projects, path)
 			closing = append(closing, p)

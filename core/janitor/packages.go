@@ -61,7 +61,10 @@ func (j *Janitor) tend(ctx context.Context, p *project) {
 	ctx, cancel := context.WithCancel(ctx) // nobody who leaves has to wait
 	defer cancel()
 	defer context.AfterFunc(p.packages.closing, cancel)() //nolint:contextcheck // it ends with either
-	undone, err := p.packages.tend(ctx)
+	j.mu.Lock()
+	open := len(p.open) > 0
+	j.mu.Unlock()
+	undone, err := p.packages.tend(ctx, open)
 	switch {
 	case err != nil && ctx.Err() == nil && !errors.Is(err, fs.ErrNotExist):
 		j.o.Log.Warn().Err(err).Str("project", p.path).Msg("packages")
@@ -70,12 +73,22 @@ func (j *Janitor) tend(ctx context.Context, p *project) {
 	}
 }
 
-func (k *packages) tend(ctx context.Context) (undone bool, err error) {
+func (k *packages) tend(ctx context.Context, open bool) (undone bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.left {
 		return false, nil
 	}
+	if !open {
+		k.release()
+		return false, nil
+	}
+	f, err := openFolder(k.path)
+	if err != nil {
+		k.release()
+		return false, err
+	}
+	defer f.close()
 	if k.user == nil {
 		user, err := k.lock()
 		if err != nil {
@@ -92,11 +105,6 @@ func (k *packages) tend(ctx context.Context) (undone bool, err error) {
 			k.user = user
 		}
 	}
-	f, err := openFolder(k.path)
-	if err != nil {
-		return false, err
-	}
-	defer f.close()
 	if info, err := f.root.Lstat("package-lock.json"); err != nil || info.Size() > smallLock {
 		k.unwatch()
 		return false, nil
@@ -108,6 +116,15 @@ func (k *packages) tend(ctx context.Context) (undone bool, err error) {
 		return undone, err
 	}
 	return false, watched
+}
+
+// release lets others take the packages, and watches nothing; k.mu is held.
+func (k *packages) release() {
+	k.unwatch()
+	if k.user != nil {
+		_ = k.user.Close()
+		k.user = nil
+	}
 }
 
 // lock is the file that everybody holds who has the project open.
@@ -183,11 +200,7 @@ func (k *packages) leave(ctx context.Context, set Settings, log zerolog.Logger) 
 	defer k.watch.Wait()
 	defer k.mu.Unlock()
 	k.left = true
-	k.unwatch()
-	if k.user != nil {
-		_ = k.user.Close()
-		k.user = nil
-	}
+	k.release()
 	if set.Off || set.Modules == Keep || set.Modules == "" {
 		return nil
 	}

@@ -188,3 +188,31 @@ func TestLeavingDoesNotWaitForOthers(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 }
+
+// A closed project holds nothing, whether or not it is opened again.
+func TestAClosedProjectHoldsNothing(t *testing.T) {
+	s := newScene(t)
+	s.installed()
+	s.session(Shrink, func(*Janitor) {}) // so that there is something to watch
+	s.session(Shrink, func(j *Janitor) {
+		for range 3 {
+			s.eventually("it is watched and held", func() bool {
+				watched, held := s.look(j)
+				return watched && held
+			})
+			j.Used(s.dir)
+			j.Close(s.dir)
+			s.eventually("nothing is watched or held", func() bool {
+				watched, held := s.look(j)
+				return !watched && !held
+			})
+			j.mu.Lock()
+			if !j.projects[s.dir].due.IsZero() {
+				t.Error("a pass is planned")
+			}
+			j.mu.Unlock()
+			j.Open(s.dir, s.dir, Settings{Modules: Shrink, Every: Defaults().Every})
+		}
+	})
+	s.is(modules.Small, "in the end")
+}

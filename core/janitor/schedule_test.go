@@ -70,6 +70,8 @@ func TestPassesComeWithUseOnly(t *testing.T) {
 		after(24*time.Hour, 3, "switched off")
 		s.janitor.Open(s.dir, s.dir, each(Defaults()))
 		s.janitor.Used(s.dir)
+		s.janitor.Close(s.dir)
+		s.janitor.Used(s.dir)
 		if err := s.janitor.Gone(t.Context(), s.dir); err != nil {
 			t.Error(err)
 		}
