@@ -2,8 +2,10 @@ package janitor
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -215,4 +217,40 @@ func TestAClosedProjectHoldsNothing(t *testing.T) {
 		}
 	})
 	s.is(modules.Small, "in the end")
+}
+
+// With the packages small or gone, all that is left of an overgrown folder is small,
+// node_modules included.
+func TestAnOvergrownFolderIsSmallAltogether(t *testing.T) {
+	for _, want := range []Modules{Shrink, Remove} {
+		t.Run(string(want), func(t *testing.T) {
+			s := newScene(t)
+			s.users()
+			if want == Shrink { // there is none without local plugins
+				for _, local := range []string{"plugin", "plugins", "tool", "tools"} {
+					if err := os.RemoveAll(filepath.Join(s.dir, ".opencode", local)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			before := s.tree()
+			s.archives(380)
+			s.installed()
+			for i := range 300 {
+				s.write(fmt.Sprintf("node_modules/@opencode-ai/plugin/dist/%d.js", i), strings.Repeat("x", 4000), 50*day)
+			}
+			s.clean(Defaults())
+			s.session(want, func(*Janitor) {})
+			if files, bytes := s.size(); files >= 200 || bytes >= 2<<20 {
+				t.Errorf("%d files, %d bytes", files, bytes)
+			}
+			after := s.tree()
+			for name, sum := range before {
+				if after[name] != sum {
+					t.Errorf("%s is %q", name, after[name])
+				}
+			}
+			s.is(map[Modules]modules.State{Shrink: modules.Small, Remove: modules.Absent}[want], "the packages")
+		})
+	}
 }
