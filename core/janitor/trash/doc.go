@@ -6,11 +6,11 @@
 // that says what they were. [Trash.Restore] puts a batch back, [Trash.Expire]
 // deletes old ones.
 //
-// The files belong to people, and nothing that happens may lose a byte of them:
-// an original goes only when its copy and the copy's line in the index are on the
-// disk, and a copy goes only when the file is back on the disk of the project and,
-// unless there is no room for it, a second file says so. Whoever is killed in between leaves a file in both
-// places, which restoring notices; never one in none.
+// The files belong to people, and nothing that happens may lose a byte of them: an
+// original goes only when its copy and the copy's line in the index are on the disk,
+// and a copy goes only when the file is back on the disk of the project and, unless
+// there is no room for it, a second file says so. Whoever is killed in between leaves
+// a file in both places, which restoring notices; never one in none.
 //
 //	<trash>/20261123T230042.123456Z-ABCDEFGHIJ/     a batch: when, and a random name
 //	    index.jsonl   what was taken, one line each, the first names the folder
