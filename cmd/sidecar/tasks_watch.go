@@ -14,7 +14,9 @@ const (
 	// the death of an OpenCode writes nothing to the database. quickLook is the
 	// same for who waits, and for where changes of files cannot be watched.
 	slowLook, quickLook = 5 * time.Second, time.Second
-	// settle bounds how often a busy database is looked at.
+	// settle bounds how often a busy database is looked at. What is written shows
+	// only when it is committed, of which the file system says nothing and which a
+	// slow disk delays by seconds: more looks follow, each after twice the time.
 	settle = 100 * time.Millisecond
 )
 
@@ -60,21 +62,26 @@ func (w *watcher) serve(path string, every time.Duration, events <-chan fsnotify
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var quiet <-chan time.Time // set while a change waits to be told
+	var gap time.Duration      // of quiet
 	for {
 		select {
 		case e := <-events:
 			ours := strings.TrimSuffix(filepath.Base(e.Name), "-wal") == filepath.Base(path)
-			if quiet == nil && ours && e.Op&^fsnotify.Chmod != 0 {
-				quiet = time.After(settle)
+			if gap != settle && ours && e.Op&^fsnotify.Chmod != 0 {
+				gap, quiet = settle, time.After(settle)
 			}
 			continue
 		case <-errs: //nolint:errcheck // events were lost: look
 		case <-quiet:
+			if gap *= 2; gap < every {
+				quiet = time.After(gap)
+			} else {
+				gap, quiet = 0, nil
+			}
 		case <-tick.C:
 		case <-w.stop:
 			return
 		}
-		quiet = nil
 		select {
 		case w.c <- struct{}{}:
 		default:

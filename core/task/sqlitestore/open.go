@@ -60,10 +60,12 @@ type Store struct {
 	stop   context.CancelFunc
 	wg     sync.WaitGroup // the writer, the check and what salvages
 
-	// mu guards the queue.
+	// mu guards the queue and the claims, which are kept here because the lock of
+	// a claim whose release nobody has kept would be collected.
 	mu     sync.Mutex
 	queue  []*write
 	closed bool
+	claims map[*flock.Flock]struct{}
 
 	// swap guards db: readers hold it while they read, the writer when it puts
 	// another in its place, which nobody else does. Never taken with mu held.

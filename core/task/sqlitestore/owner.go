@@ -50,7 +50,8 @@ func (s *Store) Claim(owner string) (release func(), err error) {
 		if err != nil {
 			return nil, fmt.Errorf("claiming owner %q: %w", owner, err)
 		}
-		return sync.OnceFunc(func() { dropOwner(lock) }), nil
+		s.hold(lock)
+		return sync.OnceFunc(func() { s.drop(lock) }), nil
 	}
 }
 
@@ -168,8 +169,21 @@ func tryOwner(path string) (*flock.Flock, error) {
 	}
 }
 
-// dropOwner removes the lock's file while it is held, then gives it up.
-func dropOwner(lock *flock.Flock) {
+// hold keeps a claim's lock until drop.
+func (s *Store) hold(lock *flock.Flock) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claims == nil {
+		s.claims = map[*flock.Flock]struct{}{}
+	}
+	s.claims[lock] = struct{}{}
+}
+
+// drop removes the lock's file while it is held, then gives it up.
+func (s *Store) drop(lock *flock.Flock) {
+	s.mu.Lock()
+	delete(s.claims, lock)
+	s.mu.Unlock()
 	_ = os.Remove(lock.Path()) // Windows refuses; the file then stays, unlocked
 	release(lock)
 }

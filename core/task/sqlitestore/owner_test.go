@@ -5,6 +5,7 @@ package sqlitestore
 import (
 	"errors"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -189,4 +190,19 @@ func TestLookingForTheDeadDisturbsNobody(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// A claim whose release nobody keeps is for the rest of the process.
+func TestAClaimIsNotCollected(t *testing.T) {
+	path := file(t)
+	s, other := open(t, path), open(t, path)
+	if _, err := s.Claim("another"); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // what has a finalizer goes in the second collection
+		runtime.GC()
+	}
+	if alive, err := other.Alive("another"); err != nil || !alive {
+		t.Errorf("after a collection: alive is %v, %v", alive, err)
+	}
 }
