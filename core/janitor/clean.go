@@ -45,9 +45,9 @@ type Gone struct {
 type Stay struct{ Name, Why string }
 
 // Clean applies all rules that concern a folder to a project's, whenever they were
-// applied last, and deletes what the trash has kept for long enough. Dry, it changes nothing and reports what would go. An error is a
-// folder that another process is cleaning, for example; what was done before it is
-// reported with it.
+// applied last, and deletes what the trash has kept for long enough. Dry, it changes
+// nothing and reports what would go. An error is a folder that another process is
+// cleaning, for example; what was done before it is reported with it.
 func (j *Janitor) Clean(ctx context.Context, project string, set Settings, dry bool) (Report, error) {
 	f, err := openFolder(project)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -16,6 +16,10 @@ const (
 	// maxIndex and maxDocument are sizes beyond which nothing is read.
 	maxIndex    = 8 << 20
 	maxDocument = 16 << 20
+	// indexDelay is how much later than its index a document of a cache may have
+	// been written: who caches writes it a moment before, who copies a project
+	// somewhat later.
+	indexDelay = time.Minute
 )
 
 // entry is what the index says of a document.
@@ -25,12 +29,14 @@ type entry struct {
 	Fetched time.Time `json:"fetchedAt"`
 	Size    int       `json:"size"` // in UTF-16 units, header included
 	stamp   string    // Fetched as it is written
+	indexed time.Time // when the index was written last
 }
 
 // index is the index of a document cache. What it says besides is kept as it is.
 type index struct {
 	all       map[string]json.RawMessage
 	documents map[string]json.RawMessage
+	written   time.Time
 }
 
 // readIndex reads the index; fs.ErrNotExist if there is none.
@@ -39,7 +45,11 @@ func (f *folder) readIndex() (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &index{}
+	info, err := f.root.Lstat(indexName)
+	if err != nil {
+		return nil, err
+	}
+	x := &index{written: info.ModTime()}
 	if err := json.Unmarshal(content, &x.all); err != nil {
 		return nil, fmt.Errorf("%s is no index: %w", indexName, err)
 	}
@@ -64,13 +74,16 @@ func (x *index) entry(name string) (e entry, ok bool) {
 	if json.Unmarshal(raw, &written) != nil {
 		return e, false
 	}
-	e.stamp = written.Fetched
+	e.stamp, e.indexed = written.Fetched, x.written
 	return e, true
 }
 
 // isDocument is nil if the content is that document as it was cached: its header
-// and its length are those of the index.
-func (e entry) isDocument(content []byte) error {
+// and its length are those of the index, and nobody changed it after that was written.
+func (e entry) isDocument(content []byte, changed time.Time) error {
+	if changed.After(e.indexed.Add(indexDelay)) {
+		return errors.New("it was changed after the index of the document cache")
+	}
 	header := fmt.Sprintf("# %s\n\n> Source: %s\n> Cached: %s\n\n---\n\n", e.Title, e.URL, e.stamp)
 	if !bytes.HasPrefix(content, []byte(header)) || !utf8.Valid(content) || units(content) != e.Size {
 		return errors.New("it is not what the index of the document cache says")
@@ -87,7 +100,7 @@ func units(text []byte) (n int) {
 }
 
 // changeIndex changes the documents of the index, with all else as it is, if change
-// says that it did.
+// says that it did. Its time stays, which tells what was changed since it was made.
 func (f *folder) changeIndex(change func(documents map[string]json.RawMessage) bool) error {
 	x, err := f.readIndex()
 	if err != nil {
@@ -103,5 +116,8 @@ func (f *folder) changeIndex(change func(documents map[string]json.RawMessage) b
 	if err != nil {
 		return err
 	}
-	return f.replace(indexName, content)
+	if err := f.replace(indexName, content); err != nil {
+		return err
+	}
+	return f.root.Chtimes(indexName, x.written, x.written)
 }

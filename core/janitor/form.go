@@ -59,7 +59,7 @@ func (f *folder) prove(c file, made ledger) error {
 		if err != nil {
 			return err
 		}
-		return c.doc.isDocument(content)
+		return c.doc.isDocument(content, c.info.ModTime())
 	case packedHistory:
 		return f.unpack(c.name, func(r io.Reader) error { return proveLines(r, historyLine) })
 	}

@@ -129,6 +129,63 @@ func TestOnlyProvenDocumentsCount(t *testing.T) {
 	}
 }
 
+// Its length does not tell that a word was changed, but its time does.
+func TestADocumentThatWasEditedStays(t *testing.T) {
+	s := newScene(t)
+	docs := map[string]any{}
+	for _, name := range []string{"a.md", "b.md", "c.md", "d.md", "e.md"} {
+		s.document(docs, name, name, strings.Repeat("word", 1000), 60*day)
+	}
+	s.index(docs)
+	path := filepath.Join(s.dir, ".opencode", "docs", "a.md")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("docs/a.md", strings.Replace(string(content), "word", "Word", 1), -time.Hour)
+	set := quiet()
+	set.DocumentBytes = 10_000
+	if diff := cmp.Diff([]string{"docs/b.md", "docs/c.md"}, gone(s.clean(set))); diff != "" {
+		t.Fatal(diff)
+	}
+	// That the index was changed by us does not make it forget.
+	set.DocumentBytes = 1
+	if diff := cmp.Diff([]string{"docs/d.md"}, gone(s.clean(set))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What restoring needs is written down before the index forgets a document.
+func TestTheIndexForgetsOnlyWhatIsRemembered(t *testing.T) {
+	s := newScene(t)
+	docs := map[string]any{}
+	s.document(docs, "a.md", "A", strings.Repeat("a", 100), 60*day)
+	s.document(docs, "b.md", "B", strings.Repeat("b", 100), 50*day)
+	s.index(docs)
+	f, err := openFolder(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	// Nothing can be written in its place.
+	if err := os.MkdirAll(filepath.Join(s.state, "janitor", key(f.path)+".json"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	set := quiet()
+	set.DocumentBytes = 1
+	r, err := s.janitor.Clean(t.Context(), s.dir, set, false)
+	if err == nil || len(r.Gone) != 1 || len(r.Problems) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	x, err := f.readIndex()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(x.documents) != 2 {
+		t.Errorf("the index has %d documents", len(x.documents))
+	}
+}
+
 func TestAJanitorThatIsTurnedOffDoesNothing(t *testing.T) {
 	s := newScene(t)
 	s.write("x", "", 0)
