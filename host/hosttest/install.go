@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -71,9 +72,16 @@ func candidates(modules string) []string {
 	return found
 }
 
+// proven has the binaries that checkVersion has run with success: each time costs
+// most of a second of a processor.
+var proven sync.Map
+
 // checkVersion runs the binary in an empty home, so that it touches nothing of
 // the caller's.
 func checkVersion(ctx context.Context, path string) error {
+	if _, known := proven.Load(path); known {
+		return nil
+	}
 	home, err := os.MkdirTemp("", "opencode-version-")
 	if err != nil {
 		return err
@@ -92,6 +100,7 @@ func checkVersion(ctx context.Context, path string) error {
 	if got := strings.TrimSpace(out.String()); got != OpenCodeVersion {
 		return fmt.Errorf("it is version %q, the tests need %s", got, OpenCodeVersion)
 	}
+	proven.Store(path, true)
 	return nil
 }
 
