@@ -161,6 +161,7 @@ func (r *rig) end() {
 func (r *rig) atRest() {
 	r.Helper()
 	r.host.Fault(nil)
+	synctest.Wait() // a turn shows its end a moment before it is over
 	busy, err := r.host.Statuses(context.Background(), dir)
 	if err != nil {
 		r.Fatal(err)
