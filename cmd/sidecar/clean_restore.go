@@ -77,7 +77,7 @@ func (k *cleaning) restore(ctx context.Context, id string) int {
 		return k.wouldRestore(s)
 	}
 	done := k.c.meanwhile("Putting back " + count(s.Items, "file") + " …")
-	r, err := k.janitor().Restore(ctx, filepath.Dir(s.Folder), s.Batch)
+	r, err := k.janitor().Restore(ctx, filepath.Dir(s.Folder), s.Batch, "")
 	done()
 	back := append(slices.Clone(r.Items), r.Already...)
 	if err != nil && ctx.Err() == nil && len(back)+len(r.Left) == 0 {

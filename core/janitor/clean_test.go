@@ -368,7 +368,7 @@ func TestWhatIsPutBackCountsAsUsed(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(s.dir, ".opencode", "archive")); err != nil {
 		t.Fatal(err)
 	}
-	back, err := s.janitor.Restore(t.Context(), s.dir, "")
+	back, err := s.janitor.Restore(t.Context(), s.dir, "", "")
 	if err != nil || len(back.Items) != 3 {
 		t.Fatalf("%+v, %v", back, err)
 	}

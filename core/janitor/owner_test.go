@@ -255,7 +255,7 @@ func TestARestoreThatWasCutShortGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.write("docs/a.md", string(content), 60*day)
-	if _, err := s.janitor.Restore(context.Background(), s.dir, ""); err != nil {
+	if _, err := s.janitor.Restore(context.Background(), s.dir, "", ""); err != nil {
 		t.Fatal(err)
 	}
 	f, err := openFolder(s.dir)

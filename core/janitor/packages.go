@@ -133,7 +133,11 @@ func (k *packages) lock() (*flock.Flock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return flock.New(filepath.Join(dir, key(k.path)+".use"), flock.SetPermissions(0o600)), nil
+	return flock.New(k.lockName(), flock.SetPermissions(0o600)), nil
+}
+
+func (k *packages) lockName() string {
+	return filepath.Join(k.state, "janitor", key(k.path)+".use")
 }
 
 // watchLocal watches the places of local plugins and tools, each once.
@@ -255,8 +259,12 @@ func Refusal(r modules.Report, want Modules) error {
 	return nil
 }
 
+// ErrOpen is that an OpenCode has the project open, so its packages stay.
+var ErrOpen = errors.New("an OpenCode has it open; close it first")
+
 // Packages reports what OpenCode has installed in a project, and has it become what is
-// wanted, unless dry or Keep. It is refused while an OpenCode has the project open.
+// wanted, unless dry or Keep. Other than Keep it is refused with ErrOpen while an
+// OpenCode has the project open, dry or not.
 func (j *Janitor) Packages(ctx context.Context, project string, want Modules, dry bool) (modules.Report, error) {
 	f, err := openFolder(project)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -266,23 +274,35 @@ func (j *Janitor) Packages(ctx context.Context, project string, want Modules, dr
 		return modules.Report{}, err
 	}
 	defer f.close()
-	if want != Keep && !dry {
-		alone, err := newPackages(project, j.o.State, nil).lock()
+	if want == Keep || dry {
+		if want != Keep && newPackages(project, j.o.State, nil).used() {
+			return modules.Report{}, fmt.Errorf("%s: %w", project, ErrOpen)
+		}
+		versioned, err := tracked(ctx, f.path)
 		if err != nil {
 			return modules.Report{}, err
 		}
-		switch held, err := alone.TryLock(); {
-		case err != nil:
-			return modules.Report{}, err
-		case !held:
-			return modules.Report{}, fmt.Errorf("an OpenCode has %s open; close it first", project)
-		}
-		defer func() { _ = alone.Close() }()
-		return become(ctx, f, want)
+		return modules.Inspect(ctx, f.root, versioned)
 	}
-	versioned, err := tracked(ctx, f.path)
+	alone, err := newPackages(project, j.o.State, nil).lock()
 	if err != nil {
 		return modules.Report{}, err
 	}
-	return modules.Inspect(ctx, f.root, versioned)
+	switch held, err := alone.TryLock(); {
+	case err != nil:
+		return modules.Report{}, err
+	case !held:
+		return modules.Report{}, fmt.Errorf("%s: %w", project, ErrOpen)
+	}
+	defer func() { _ = alone.Close() }()
+	return become(ctx, f, want)
+}
+
+// used reports whether somebody has the project open, and leaves no trace.
+func (k *packages) used() bool {
+	lock := flock.New(k.lockName(), flock.SetFlag(os.O_RDONLY))
+	defer func() { _ = lock.Close() }()
+	// It would be shared by those who have the project open; alone it is free.
+	free, err := lock.TryLock()
+	return err == nil && !free
 }

@@ -1,6 +1,7 @@
 package janitor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,8 +26,10 @@ func OpenFolder(project string) (*os.Root, error) {
 
 // Restore puts back what a batch of the trash took out of a project's folder, which is
 // made if it is gone, and counts it as used now: it does not go again before its time.
-// What is wrong with the batch is told as trash.Trash.Restore does.
-func (j *Janitor) Restore(ctx context.Context, project, batch string) (trash.Restored, error) {
+// from is the folder that it was taken out of if that is another one, as that of a
+// project that was moved; else it is empty. What is wrong with the batch is told as
+// trash.Trash.Restore does.
+func (j *Janitor) Restore(ctx context.Context, project, batch, from string) (trash.Restored, error) {
 	f, err := openFolder(project)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = makeFolder(project); err == nil {
@@ -42,7 +45,7 @@ func (j *Janitor) Restore(ctx context.Context, project, batch string) (trash.Res
 		return trash.Restored{}, fmt.Errorf("%s: %w", f.path, err)
 	}
 	defer c.release()
-	r, err := j.o.Trash.Restore(ctx, f.root, f.path, batch)
+	r, err := j.o.Trash.Restore(ctx, f.root, cmp.Or(from, f.path), batch)
 	documents := map[string]json.RawMessage{}
 	for _, item := range slices.Concat(r.Items, r.Already) { // those too that a process put back which was killed then
 		c.ledger.Used[item.Name] = j.o.Now()
