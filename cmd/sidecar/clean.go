@@ -47,12 +47,8 @@ opencode.json are not read here.
 The exit code is 0 if all went well, 1 if something could not be done, 2 if the command was not understood.
 `
 
-const (
-	// projectFolder is the folder of a project that is cleaned.
-	projectFolder = ".opencode"
-	// largePackages is from where on packages are worth a word that stay as they are.
-	largePackages = 10 << 20
-)
+// largePackages is from where on packages are worth a word that stay as they are.
+const largePackages = 10 << 20
 
 // cleanCommand serves `sidecar clean`.
 func cleanCommand(ctx context.Context, args []string, c *console) int {
@@ -117,15 +113,6 @@ func cleanCommand(ctx context.Context, args []string, c *console) int {
 		return k.restore(ctx, *batch)
 	}
 	return k.clean(ctx)
-}
-
-// project is the worktree that a folder belongs to, whose .opencode folder is meant.
-func (c *console) project(dir string) string {
-	w := c.worktree(dir)
-	if filepath.Base(w) == projectFolder { // somebody is in there, and nothing is versioned
-		return filepath.Dir(w)
-	}
-	return w
 }
 
 func (c *console) isFolder(dir string) error {

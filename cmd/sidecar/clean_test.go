@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -164,6 +165,15 @@ func (y *yard) wants(args []string, code int, out, errs string) {
 	}
 }
 
+func (y *yard) git(dir string, args ...string) {
+	y.Helper()
+	cmd := exec.Command("git", args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		y.Fatalf("git %q: %v\n%s", args, err, out)
+	}
+}
+
 // batch returns the id of the newest batch.
 func (y *yard) batch() string {
 	y.Helper()
@@ -249,6 +259,26 @@ func TestCleanHasNothingToDo(t *testing.T) {
 	y.wants([]string{"clean"}, 0, "There is nothing to clean in PROJECT/.opencode: it has 2 files, of which 1 is ours.\n", "")
 	y.wants([]string{"clean", "../none"}, 1, "", "sidecar clean: there is no folder PROJECT/none\n")
 	y.wants([]string{"clean", "todo.md"}, 1, "", "sidecar clean: PROJECT/.opencode/todo.md is not a folder\n")
+}
+
+// Whoever is somewhere in an .opencode folder means the project around it, but for a
+// repository of its own.
+func TestCleanFindsTheProjectFromWithin(t *testing.T) {
+	y := newYard(t)
+	y.archive(1)
+	const nothing = "There is nothing to clean in PROJECT/.opencode: it has 1 file, of which 1 is ours.\n"
+	folder := filepath.Join(y.project, ".opencode")
+	y.wants([]string{"clean", filepath.Join(folder, "archive", "tasks")}, 0, nothing, "")
+	own := filepath.Join(folder, "skill", "own")
+	if err := os.MkdirAll(filepath.Join(own, ".git"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	y.wants([]string{"clean", own}, 0, "There is no PROJECT/.opencode/skill/own/.opencode, so there is nothing to clean.\n", "")
+	y.git(folder, "init", "--quiet") // its user versions just the folder
+	code, out, errs := y.run("clean", filepath.Join(folder, "archive"))
+	if code != 0 || !strings.HasPrefix(out, "There is nothing to clean in PROJECT/.opencode: ") || errs != "" {
+		t.Errorf("code %d, %q, %q", code, out, errs)
+	}
 }
 
 func TestCleanPacks(t *testing.T) {

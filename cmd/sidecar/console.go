@@ -59,22 +59,66 @@ func commandLine(run func(context.Context, []string, *console) int, args []strin
 	return run(ctx, args, c)
 }
 
-// worktree is the canonical worktree that a folder belongs to: the nearest one
-// above that is under version control, else the folder itself. A folder that no
-// longer exists is taken by its name.
-func (c *console) worktree(dir string) string {
+// canonical is the one name of a folder. One that no longer exists is taken by its
+// name.
+func (c *console) canonical(dir string) string {
 	if !filepath.IsAbs(dir) {
 		dir = filepath.Join(c.dir, dir)
 	}
-	w := workspace.Workspace{Directory: dir}.Canonical()
-	for at := w.Directory; ; at = filepath.Dir(at) {
-		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil {
+	return workspace.Workspace{Directory: dir}.Canonical().Directory
+}
+
+// worktree is the canonical worktree that a folder belongs to: the nearest one
+// above that is under version control, else the folder itself.
+func (c *console) worktree(dir string) string {
+	dir = c.canonical(dir)
+	for at := dir; ; at = filepath.Dir(at) {
+		if versioned(at) {
 			return at
 		}
 		if at == filepath.Dir(at) {
-			return w.Directory
+			return dir
 		}
 	}
+}
+
+func versioned(folder string) bool {
+	_, err := os.Lstat(filepath.Join(folder, ".git"))
+	return err == nil
+}
+
+// projectFolder is the folder of a project that is cleaned.
+const projectFolder = ".opencode"
+
+// project is the worktree that a folder belongs to, whose .opencode folders are
+// meant. Somebody in one of them means the project around it.
+func (c *console) project(dir string) string {
+	w := c.worktree(dir)
+	switch {
+	case filepath.Base(w) == projectFolder && versioned(w): // on its own
+		return c.project(filepath.Dir(w))
+	case versioned(w):
+		return w
+	}
+	project := w
+	for at := w; at != filepath.Dir(at); at = filepath.Dir(at) {
+		if filepath.Base(at) == projectFolder {
+			project = filepath.Dir(at)
+		}
+	}
+	return project
+}
+
+// above are the folders from one up to its project, in each of which OpenCode looks
+// for an .opencode folder.
+func (c *console) above(dir string) []string {
+	at, project := c.canonical(dir), c.project(dir)
+	folders := []string{at}
+	for at != project && at != filepath.Dir(at) {
+		at = filepath.Dir(at)
+		folders = append(folders, at)
+	}
+	return folders
 }
 
 // changes watches the task database that open has opened.

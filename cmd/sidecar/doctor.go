@@ -13,7 +13,6 @@ import (
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/config"
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor"
-	"github.com/opencode-sidecar/opencode-sidecar/core/workspace"
 	"github.com/opencode-sidecar/opencode-sidecar/rpc/wire"
 )
 
@@ -58,7 +57,7 @@ func doctorCommand(ctx context.Context, args []string, c *console) int {
 	if err := c.isFolder(dir); err != nil {
 		return c.failed(command, err)
 	}
-	d := &doctor{c: c, dir: workspace.Workspace{Directory: dir}.Canonical().Directory, project: c.project(dir)}
+	d := &doctor{c: c, dir: c.canonical(dir), project: c.project(dir)}
 	d.options, d.warnings, _ = config.Load(nil, c.env)
 	d.state, d.homeless = stateFolder(c.env)
 	done := c.meanwhile("Looking at " + fileName(d.dir) + " …")

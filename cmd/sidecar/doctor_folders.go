@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,23 +17,10 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
 )
 
-// above are the folders from the one that is looked at up to its worktree.
-func (d *doctor) above() []string {
-	folders := []string{d.dir}
-	for at := d.dir; at != d.project && at != filepath.Dir(at); {
-		at = filepath.Dir(at)
-		folders = append(folders, at)
-	}
-	if slices.Contains(folders, d.project) {
-		return folders
-	}
-	return []string{d.project}
-}
-
 // folders looks at each .opencode folder.
 func (d *doctor) folders(ctx context.Context) {
 	found := false
-	for _, at := range d.above() {
+	for _, at := range d.c.above(d.dir) {
 		folder := filepath.Join(at, projectFolder)
 		info, err := os.Lstat(folder)
 		if errors.Is(err, fs.ErrNotExist) {

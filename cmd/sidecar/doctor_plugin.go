@@ -72,7 +72,7 @@ func (d *doctor) configs() (files []string) {
 			}
 		}
 	}
-	for _, at := range d.above() {
+	for _, at := range d.c.above(d.dir) {
 		add(at, "opencode.json", "opencode.jsonc")
 		add(filepath.Join(at, projectFolder), "opencode.json", "opencode.jsonc")
 	}

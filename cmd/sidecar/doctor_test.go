@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -154,16 +153,8 @@ func TestDoctorOfFiles(t *testing.T) {
 		"ok       1 file is due for the trash; `sidecar clean --dry-run` lists them\n",
 		"note     archive/tasks/tasks_2026-01-01.jsonl stays: line 1 is not one of ours\n",
 		"ok       2 files of it, 82 bytes, are in the trash, of which the oldest goes in 6d;")
-	git := func(args ...string) {
-		t.Helper()
-		cmd := exec.Command("git", args...)
-		cmd.Dir = y.project
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("git %q: %v\n%s", args, err, out)
-		}
-	}
-	git("init", "--quiet")
-	git("add", ".opencode")
+	y.git(y.project, "init", "--quiet")
+	y.git(y.project, "add", ".opencode")
 	y.doctor(0, "note     git tracks 2 files here that would otherwise be cleaned when old; what it tracks is left alone")
 	t.Setenv("OPENCODE_SIDECAR_JANITOR", "false")
 	t.Setenv("OPENCODE_SIDECAR_JANITOR_FILE_CAP", "10")
