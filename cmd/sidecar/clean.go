@@ -22,17 +22,18 @@ import (
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
 )
 
-const cleanUsage = `sidecar clean does at once what the janitor does while OpenCode runs: in the .opencode folder of a
-project it packs the history of todo.md and takes what is old or too much of our own files to a trash.
-Nothing of yours goes, nor anything that git tracks.
+const cleanUsage = `sidecar clean does at once what the janitor does while OpenCode runs: in each .opencode folder from DIR
+up to its worktree it packs the history of todo.md and takes what is old or too much of our own files to a
+trash. Nothing of yours goes, nor anything that git tracks.
 
 Usage:
   sidecar clean [--dry-run] [--node-modules keep|shrink|remove] [DIR]
-        clean the project that DIR belongs to; without DIR, that of the current folder
+        clean the folders from DIR, or the current folder, up to the worktree that it belongs to
   sidecar clean --trash [DIR]
-        list what the cleanings of the project took, the newest first
+        list what cleanings took anywhere in that worktree, the newest first
   sidecar clean --restore [--batch ID] [--dry-run] [DIR]
-        put back what the last cleaning took, or the one that --trash lists as ID; nothing is replaced
+        put back what the last cleaning of a folder in it took, or the one that --trash lists as ID;
+        nothing is replaced
 
   --dry-run         change nothing and say what would be done
   --node-modules    what becomes of the packages that OpenCode installs into .opencode: they stay (keep),
@@ -139,6 +140,7 @@ type cleaning struct {
 	dir            string // as it was given, "" if it was not
 	project, state string
 	trash          *trash.Trash
+	several        bool // more than one folder is cleaned
 }
 
 func (k *cleaning) janitor() *janitor.Janitor {
@@ -152,11 +154,38 @@ func (k *cleaning) failed(err error) int {
 // say writes a sentence for people. Names in it have gone through fileName.
 func (k *cleaning) say(format string, args ...any) { fmt.Fprintf(k.c.out, format+"\n", args...) }
 
-// clean cleans, and tells what went, what stays and what went wrong.
+// clean cleans each .opencode folder from DIR up to its worktree, one after the
+// other, and returns the worst code.
 func (k *cleaning) clean(ctx context.Context) (code int) {
-	folder := filepath.Join(k.project, projectFolder)
+	projects := slices.DeleteFunc(k.c.above(cmp.Or(k.dir, ".")), func(at string) bool {
+		_, err := os.Lstat(filepath.Join(at, projectFolder))
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	if len(projects) == 0 {
+		projects = []string{k.project} // of which is said that it has none
+	}
+	k.several = len(projects) > 1
+	for i, at := range projects {
+		if ctx.Err() != nil {
+			break
+		}
+		if i > 0 {
+			k.say("")
+		}
+		code = max(code, k.folder(ctx, at))
+	}
+	if ctx.Err() != nil {
+		return k.failed(errors.New("it was stopped; nothing else was done"))
+	}
+	return code
+}
+
+// folder cleans the .opencode folder of a project, and tells what went, what stays
+// and what went wrong. It says nothing of what failed as ctx has ended.
+func (k *cleaning) folder(ctx context.Context, project string) (code int) {
+	folder := filepath.Join(project, projectFolder)
 	done := k.c.meanwhile("Looking through " + fileName(folder) + " …")
-	report, err := k.janitor().Clean(ctx, k.project, k.set, k.dry)
+	report, err := k.janitor().Clean(ctx, project, k.set, k.dry)
 	done()
 	if err == nil && report.Folder == "" {
 		k.say("There is no %s, so there is nothing to clean.", fileName(folder))
@@ -172,13 +201,10 @@ func (k *cleaning) clean(ctx context.Context) (code int) {
 		}
 		code = k.failed(problem)
 	}
-	if stopped {
-		return k.failed(errors.New("it was stopped; nothing else was done"))
-	}
-	if err != nil {
+	if err != nil || ctx.Err() != nil {
 		return code
 	}
-	return max(code, k.packages(ctx))
+	return max(code, k.packages(ctx, project))
 }
 
 // tell writes what went and what stays.
@@ -208,8 +234,12 @@ func (k *cleaning) tell(r janitor.Report, stopped bool) {
 	still := fmt.Sprintf("%s, of which %d %s ours", count(left, "file"), ours, plural(ours, "is", "are"))
 	switch {
 	case len(r.Gone) > 0:
-		k.say("%s, %s, %s to the trash, %s, which keeps them for %s; %s puts them back. In %s %s left: %s.%s",
-			count(len(r.Gone), "file"), janitor.Size(gone), went, fileName(filepath.Join(k.state, "trash")), inDays(k.set.TrashAge), k.again("--restore"),
+		back := k.again("--restore") + " puts them back"
+		if k.several { // of which it would be one
+			back = k.again("--trash") + " lists them for --restore"
+		}
+		k.say("%s, %s, %s to the trash, %s, which keeps them for %s; %s. In %s %s left: %s.%s",
+			count(len(r.Gone), "file"), janitor.Size(gone), went, fileName(filepath.Join(k.state, "trash")), inDays(k.set.TrashAge), back,
 			fileName(r.Folder), k.would(plural(left, "is", "are")), still, changed)
 	case len(r.Packed) > 0:
 		k.say("Nothing else is to be cleaned in %s: it has %s.%s", fileName(r.Folder), still, changed)
@@ -253,13 +283,17 @@ func (k *cleaning) again(args string) string {
 	return "`sidecar clean " + args + "`"
 }
 
-// packages has OpenCode's packages become what is wanted, and says so.
-func (k *cleaning) packages(ctx context.Context) int {
+// packages has the packages that OpenCode has installed in a project become what is
+// wanted, and says so.
+func (k *cleaning) packages(ctx context.Context, project string) int {
 	want := k.set.Modules
 	done := k.c.meanwhile("Looking through OpenCode's packages …")
-	r, err := k.janitor().Packages(ctx, k.project, want, k.dry || want == janitor.Keep)
+	r, err := k.janitor().Packages(ctx, project, want, k.dry || want == janitor.Keep)
 	done()
 	refused := janitor.Refusal(r, want)
+	if err != nil && ctx.Err() != nil {
+		return 0
+	}
 	if err != nil && refused == nil {
 		return k.failed(err)
 	}

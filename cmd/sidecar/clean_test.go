@@ -428,6 +428,95 @@ func TestCleanCanBeStopped(t *testing.T) {
 	y.same("what was stopped changes something", before, y.tree(y.project, true))
 }
 
+// nested is a folder of the project's repository that has an .opencode folder too;
+// both have an old archive.
+func (y *yard) nested() (sub string) {
+	y.Helper()
+	y.archive(9)
+	sub = filepath.Join(y.project, "sub")
+	if err := errors.Join(os.Mkdir(sub, 0o755), os.CopyFS(filepath.Join(sub, ".opencode"), os.DirFS(filepath.Join(y.project, ".opencode")))); err != nil {
+		y.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(sub, ".opencode", "archive", "tasks", "*"))
+	at := time.Now().Add(-9 * 24 * time.Hour)
+	if err != nil || len(files) != 1 || os.Chtimes(files[0], at, at) != nil {
+		y.Fatal(files, err)
+	}
+	y.git(y.project, "init", "--quiet")
+	return sub
+}
+
+func TestCleanGoesUpToTheWorktree(t *testing.T) {
+	y := newYard(t)
+	sub := y.nested()
+	name := y.archive(9)
+	deeper := filepath.Join(sub, "deeper")
+	if err := os.Mkdir(deeper, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	before, all := y.tree(y.project, false), y.tree(y.root, true)
+	reported := func(folder, went, is, changed string) string {
+		return `
+FILE                                  SIZE      LAST USED  WHY
+` + name + `  41 bytes  9d ago     archive of tasks, last used 9 days ago; kept for 7 days
+
+1 file, 41 bytes, ` + went + ` to the trash, STATE/trash, which keeps them for 7 days; ` + "`sidecar clean --trash PROJECT/sub/deeper`" + ` lists them for --restore. In ` + folder + ` ` + is + ` left: 0 files, of which 0 are ours.` + changed + "\n"
+	}
+	const dry = " Nothing was changed."
+	y.wants([]string{"clean", "--dry-run", deeper}, 0, reported("PROJECT/sub/.opencode", "would go", "would be", dry)+reported("PROJECT/.opencode", "would go", "would be", dry), "")
+	y.same("a dry run changes something", all, y.tree(y.root, true))
+	y.wants([]string{"clean", deeper}, 0, reported("PROJECT/sub/.opencode", "went", "are", "")+reported("PROJECT/.opencode", "went", "are", ""), "")
+	for _, folder := range []string{"PROJECT/.opencode", "PROJECT/sub/.opencode"} { // the last that was cleaned comes back first
+		code, out, errs := y.run("clean", "--restore", sub)
+		if code != 0 || !strings.Contains(out, "1 file of ID is back in "+folder+".") || errs != "" {
+			t.Errorf("%s: code %d, %q, %q", folder, code, out, errs)
+		}
+	}
+	y.same("what came back is not what went", before, y.tree(y.project, false))
+}
+
+// One that cannot be cleaned is no reason to leave the others.
+func TestCleanGoesOnAfterAFolderThatFails(t *testing.T) {
+	y := newYard(t)
+	sub := y.nested()
+	if err := errors.Join(os.RemoveAll(filepath.Join(sub, ".opencode")), os.Symlink(y.root, filepath.Join(sub, ".opencode"))); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := y.run("clean", sub)
+	if code != 1 || !strings.Contains(out, "1 file, 41 bytes, went to the trash") || errs != "sidecar clean: PROJECT/sub/.opencode is not a folder of its own but a symbolic link\n" {
+		t.Errorf("code %d, %q, %q", code, out, errs)
+	}
+}
+
+// stopsAt ends what a console is doing once it says a text.
+type stopsAt struct {
+	bytes.Buffer
+	text string
+	stop func()
+}
+
+func (s *stopsAt) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(s.text)) {
+		s.stop()
+	}
+	return s.Buffer.Write(p)
+}
+
+func TestCleanBeginsNoFolderOnceItIsStopped(t *testing.T) {
+	y := newYard(t)
+	c, _, errs := y.console(0)
+	c.dir = y.nested()
+	ctx, stop := context.WithCancel(t.Context())
+	out := &stopsAt{text: "In " + filepath.Join(c.dir, ".opencode"), stop: stop}
+	c.out = out
+	if code := cleanCommand(ctx, nil, c); code != 1 || strings.Count(out.String(), "went to the trash") != 1 || errs.String() != "sidecar clean: it was stopped; nothing else was done\n" {
+		t.Errorf("code %d, %q, %q", code, out.String(), errs)
+	}
+	if left, err := filepath.Glob(filepath.Join(y.project, ".opencode", "archive", "tasks", "*")); err != nil || len(left) != 1 {
+		t.Errorf("left is %q, %v", left, err)
+	}
+}
+
 func TestCleanFitsTheTerminal(t *testing.T) {
 	y := newYard(t)
 	t.Setenv("NO_COLOR", "1")
