@@ -39,7 +39,8 @@ Usage:
   --node-modules    what becomes of the packages that OpenCode installs into .opencode: they stay (keep),
                     are replaced by a small form that OpenCode takes for them (shrink), or go until its
                     next start (remove). They do not go to the trash. Packages that a plugin or tool of
-                    yours needs stay. Default is the option janitorNodeModules
+                    yours needs stay, and all while an OpenCode has the project open. Default is the
+                    option janitorNodeModules
   --batch ID        which cleaning is undone
 
 Limits and ages are those of the OPENCODE_SIDECAR_JANITOR_* variables and the defaults; options in
@@ -99,6 +100,7 @@ func cleanCommand(ctx context.Context, args []string, c *console) int {
 	if len(rest) > 0 {
 		k.dir = rest[0]
 	}
+	k.asked = given["node-modules"]
 	k.project = c.project(cmp.Or(k.dir, "."))
 	k.state, _ = stateFolder(c.env)
 	k.trash = trash.New(filepath.Join(k.state, "trash"))
@@ -137,6 +139,7 @@ type cleaning struct {
 	c              *console
 	set            janitor.Settings
 	dry            bool
+	asked          bool   // for something to become of the packages, beside what the environment wants
 	dir            string // as it was given, "" if it was not
 	project, state string
 	trash          *trash.Trash
@@ -293,6 +296,13 @@ func (k *cleaning) packages(ctx context.Context, project string) int {
 	refused := janitor.Refusal(r, want)
 	if err != nil && ctx.Err() != nil {
 		return 0
+	}
+	if errors.Is(err, janitor.ErrOpen) {
+		err = fmt.Errorf("OpenCode's packages stay: %w", err)
+		if !k.asked {
+			k.say("%s.", oneLine(err.Error()))
+			return 0
+		}
 	}
 	if err != nil && refused == nil {
 		return k.failed(err)

@@ -579,6 +579,37 @@ OpenCode's packages, 3 files and 138 bytes, stay: plugin/mine.ts imports "zod", 
 	y.clean("--node-modules keep", 0, nothing+"OpenCode's packages, 4 files and 10.0 MiB, stay. Nothing needs them: `sidecar clean --node-modules shrink PROJECT` replaces them by a small form, with which OpenCode starts as fast.\n", "")
 }
 
+// While an OpenCode has the project open its packages stay: an error if somebody asks
+// for them, and worth a sentence if it is only what the environment wants.
+func TestCleanPackagesOfAnOpenProject(t *testing.T) {
+	y := newYard(t)
+	y.packages("", "")
+	y.run("clean", "--node-modules", "shrink", y.project)
+	uses, _ := filepath.Glob(filepath.Join(y.state, "janitor", "*.use"))
+	if len(uses) != 1 {
+		t.Fatal(uses)
+	}
+	open := flock.New(uses[0])
+	if held, err := open.TryRLock(); !held {
+		t.Fatal(err)
+	}
+	defer func() { _ = open.Close() }()
+	before := y.tree(y.project, true)
+	const nothing = "There is nothing to clean in PROJECT/.opencode: it has 3 files, of which 0 are ours.\n"
+	const stay = "OpenCode's packages stay: PROJECT: an OpenCode has it open; close it first"
+	for _, dry := range []string{"", "--dry-run "} {
+		for _, want := range []string{"shrink", "remove"} {
+			y.clean(dry+"--node-modules "+want, 1, nothing, "sidecar clean: "+stay+"\n")
+			t.Setenv("OPENCODE_SIDECAR_JANITOR_NODE_MODULES", want)
+			y.clean(dry, 0, nothing+stay+".\n", "")
+			y.clean(dry+"--node-modules "+want, 1, nothing, "sidecar clean: "+stay+"\n")
+			t.Setenv("OPENCODE_SIDECAR_JANITOR_NODE_MODULES", "")
+		}
+		y.clean(dry+"--node-modules keep", 0, nothing, "")
+	}
+	y.same("packages of an open project change", before, y.tree(y.project, true))
+}
+
 // packages writes what OpenCode installs, and a local plugin or tool if it is named.
 func (y *yard) packages(local, source string) {
 	y.Helper()
