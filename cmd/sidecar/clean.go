@@ -41,7 +41,8 @@ Usage:
                     next start (remove). They do not go to the trash. Packages that a plugin or tool of
                     yours needs stay, and all while an OpenCode has the project open. Default is the
                     option janitorNodeModules
-  --batch ID        which cleaning is undone
+  --batch ID        which cleaning is undone. What it took out of a folder that is gone, as after a project
+                    was moved, is put into the project of DIR
 
 Limits and ages are those of the OPENCODE_SIDECAR_JANITOR_* variables and the defaults; options in
 opencode.json are not read here.

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
+	"syscall"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor"
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
@@ -37,21 +40,84 @@ func (k *cleaning) list() int {
 	}
 	if len(batches) == 0 {
 		k.say("Nothing of %s is in the trash.", fileName(k.project))
-		return 0
+		return k.gone()
 	}
-	rows := [][]string{{"ID", "TAKEN", "FILES", "SIZE", "KEPT FOR", "FROM"}}
 	code := 0
 	for _, s := range batches {
-		rows = append(rows, []string{
-			s.Batch, s.Taken.In(k.c.now().Location()).Format("2006-01-02 15:04"), strconv.Itoa(s.Items), janitor.Size(s.Bytes), k.keptFor(s), fileName(cmp.Or(s.Folder, "?")),
-		})
 		if s.Problem != "" {
 			code = k.failed(fmt.Errorf("%s: %s", s.Batch, s.Problem))
 		}
 	}
-	k.c.table(rows)
-	k.say("\nThey are in %s; %s puts the last back, --batch ID another.", fileName(filepath.Join(k.state, "trash")), k.again("--restore"))
+	k.rows(batches)
+	where := fileName(filepath.Join(k.state, "trash"))
+	if k.c.isFolder(k.project) != nil {
+		k.say("\nThey are in %s. %s is gone; `sidecar clean --restore --batch ID DIR` puts one of them into the project of DIR.", where, fileName(k.project))
+		return code
+	}
+	k.say("\nThey are in %s; %s puts the last back, --batch ID another.", where, k.again("--restore"))
 	return code
+}
+
+func (k *cleaning) rows(batches []trash.Summary) {
+	rows := [][]string{{"ID", "TAKEN", "FILES", "SIZE", "KEPT FOR", "FROM"}}
+	for _, s := range batches {
+		rows = append(rows, []string{
+			s.Batch, s.Taken.In(k.c.now().Location()).Format("2006-01-02 15:04"), strconv.Itoa(s.Items), janitor.Size(s.Bytes), k.keptFor(s), fileName(cmp.Or(s.Folder, "?")),
+		})
+	}
+	k.c.table(rows)
+}
+
+// goneAtMost is how many batches are named whose folder is gone.
+const goneAtMost = 3
+
+// gone tells what was taken out of folders that are gone: somebody who finds nothing
+// may have moved the project.
+func (k *cleaning) gone() int {
+	batches, err := k.trash.Batches("")
+	if err != nil {
+		return k.failed(err)
+	}
+	batches = slices.DeleteFunc(batches, func(s trash.Summary) bool { return s.Items == 0 || !homeless(s) })
+	if len(batches) == 0 {
+		return 0
+	}
+	k.say("\nIn the trash is what was taken out of folders that are gone, as those of a project that was moved:\n")
+	few := batches[:min(len(batches), goneAtMost)]
+	k.rows(few)
+	more := ""
+	if n := len(batches) - len(few); n > 0 {
+		more = fmt.Sprintf("%d more %s there. ", n, plural(n, "is", "are"))
+	}
+	k.say("\n%s%s puts the newest into %s, another ID another.", more, k.again("--restore --batch "+few[0].Batch), fileName(k.into(few[0])))
+	return 0
+}
+
+// homeless reports whether the folder around the one that a batch was taken out of
+// is gone, so that it cannot go back there.
+func homeless(s trash.Summary) bool {
+	if s.Folder == "" {
+		return false
+	}
+	info, err := os.Stat(filepath.Dir(s.Folder))
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir()
+}
+
+// into is the folder that a batch is put back into: the one that it was taken out
+// of, or if that has no place any more, the one of the project. Of a project that
+// was moved, what was taken out of a folder in it goes into its folder of that name
+// if that is where DIR is.
+func (k *cleaning) into(s trash.Summary) string {
+	if !homeless(s) {
+		return s.Folder
+	}
+	for _, at := range k.c.above(cmp.Or(k.dir, ".")) {
+		name, err := filepath.Rel(k.project, at)
+		if err == nil && name != "." && strings.HasSuffix(filepath.Dir(s.Folder), string(filepath.Separator)+name) {
+			return filepath.Join(at, projectFolder)
+		}
+	}
+	return filepath.Join(k.project, projectFolder)
 }
 
 // keptFor is how long a batch stays in the trash from now on.
@@ -71,13 +137,17 @@ func (k *cleaning) restore(ctx context.Context, id string) int {
 	}
 	if s.Batch == "" {
 		k.say("Nothing of %s is in the trash, so there is nothing to put back.", fileName(k.project))
-		return 0
+		return k.gone()
 	}
 	if k.dry {
 		return k.wouldRestore(s)
 	}
 	done := k.c.meanwhile("Putting back " + count(s.Items, "file") + " …")
-	r, err := k.janitor().Restore(ctx, filepath.Dir(s.Folder), s.Batch, "")
+	into, from := k.into(s), ""
+	if into != s.Folder {
+		from = s.Folder
+	}
+	r, err := k.janitor().Restore(ctx, filepath.Dir(into), s.Batch, from)
 	done()
 	back := append(slices.Clone(r.Items), r.Already...)
 	if err != nil && ctx.Err() == nil && len(back)+len(r.Left) == 0 {
@@ -96,7 +166,7 @@ func (k *cleaning) restore(ctx context.Context, id string) int {
 		k.say("")
 	}
 	k.leftRows(r.Left)
-	text := count(len(back), "file") + " of " + s.Batch + " " + plural(len(back), "is", "are") + " back in " + fileName(s.Folder) + "."
+	text := count(len(back), "file") + " of " + s.Batch + " " + plural(len(back), "is", "are") + " back in " + places(s, into) + "."
 	if len(r.Left) > 0 {
 		text += " " + count(len(r.Left), "file") + " " + plural(len(r.Left), "stays", "stay") + " in the trash."
 	}
@@ -120,9 +190,13 @@ func (k *cleaning) choose(id string) (trash.Summary, error) {
 	if id == "" {
 		batches, err := k.batches()
 		for _, s := range batches {
-			if s.Folder != "" && s.Items > 0 {
-				return s, nil
+			switch {
+			case s.Folder == "" || s.Items == 0:
+				continue
+			case homeless(s): // which an older one is no substitute for
+				return s, fmt.Errorf("%s was taken out of %s, which is gone; %s puts it into %s", s.Batch, fileName(s.Folder), k.again("--restore --batch "+s.Batch), fileName(k.into(s)))
 			}
+			return s, nil
 		}
 		return trash.Summary{}, err
 	}
@@ -136,12 +210,21 @@ func (k *cleaning) choose(id string) (trash.Summary, error) {
 			continue
 		case s.Folder == "":
 			return s, fmt.Errorf("%s cannot be put back: %s", id, s.Problem)
-		case !k.within(s.Folder):
+		case !k.within(s.Folder) && !homeless(s):
 			return s, fmt.Errorf("%s was taken out of %s; name that folder to put it back", id, fileName(s.Folder))
 		}
 		return s, nil
 	}
 	return trash.Summary{}, fmt.Errorf("there is no %q in the trash; %s lists what there is", id, k.again("--trash"))
+}
+
+// places names the folder that a batch is put back into, and the one that it was
+// taken out of if that is another.
+func places(s trash.Summary, into string) string {
+	if into == s.Folder {
+		return fileName(into)
+	}
+	return fileName(into) + "; it was taken out of " + fileName(s.Folder) + ", which is gone"
 }
 
 // wouldRestore lists a batch, and what is in the place of its files.
@@ -150,25 +233,26 @@ func (k *cleaning) wouldRestore(s trash.Summary) int {
 	if err != nil && len(items) == 0 {
 		return k.failed(err)
 	}
-	into, openErr := janitor.OpenFolder(filepath.Dir(s.Folder))
+	into := k.into(s)
+	folder, openErr := janitor.OpenFolder(filepath.Dir(into))
 	if openErr != nil && !errors.Is(openErr, fs.ErrNotExist) {
 		return k.failed(openErr)
 	}
 	rows := [][]string{{"FILE", "SIZE", "LAST CHANGED", "NOTE"}}
 	for _, item := range items {
 		note := ""
-		if into != nil {
-			if _, err := into.Lstat(item.Name); err == nil {
+		if folder != nil {
+			if _, err := folder.Lstat(item.Name); err == nil {
 				note = "a file is in its place; it stays in the trash unless they are the same"
 			}
 		}
 		rows = append(rows, k.restored(item, note))
 	}
-	if into != nil {
-		_ = into.Close()
+	if folder != nil {
+		_ = folder.Close()
 	}
 	k.c.table(rows)
-	k.say("\n%s of %s would be put back into %s. Nothing was changed.", count(len(items), "file"), s.Batch, fileName(s.Folder))
+	k.say("\n%s of %s would be put back into %s. Nothing was changed.", count(len(items), "file"), s.Batch, places(s, into))
 	if err != nil {
 		return k.failed(err)
 	}
