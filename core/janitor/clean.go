@@ -2,10 +2,10 @@ package janitor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
 	"slices"
 	"time"
@@ -133,17 +133,21 @@ func (p *pass) run(ctx context.Context) (Report, error) {
 	if err != nil {
 		return p.report, err
 	}
-	if len(s.ours) > 0 { // else there is nothing to ask git about
-		versioned, err := tracked(ctx, p.path)
-		if err != nil {
+	versioned := func(string) bool { return false }
+	if len(s.ours)+len(p.ledger.Dropped) > 0 { // else there is nothing to ask git about
+		if versioned, err = tracked(ctx, p.path); err != nil {
 			p.problem(fmt.Errorf("nothing is cleaned in %s: %w", p.path, err))
-			s.ours = nil
+			s.ours, versioned = nil, func(string) bool { return true }
 		}
 		found := len(s.ours)
 		s.ours = slices.DeleteFunc(s.ours, func(c file) bool {
 			return versioned(c.name) || c.kind == document && versioned(indexName)
 		})
 		p.report.Tracked = found - len(s.ours)
+	}
+	p.report.Stays = append(p.report.Stays, s.theirs...)
+	if !p.dry {
+		p.problem(p.unlinkLeftovers(s))
 	}
 	if p.due(History) {
 		p.packHistory(ctx, s)
@@ -160,6 +164,9 @@ func (p *pass) run(ctx context.Context) (Report, error) {
 		p.problem(fmt.Errorf("%d more could not be looked at", s.skipped))
 	}
 	p.take(ctx, s)
+	if !p.dry && !versioned(indexName) {
+		p.problem(p.settle(p.ledger))
+	}
 	return p.report, nil
 }
 
@@ -174,11 +181,10 @@ func (p *pass) take(ctx context.Context, s *survey) {
 		}
 		return
 	}
-	if len(going) == 0 {
+	if going = p.foretell(going); len(going) == 0 {
 		return
 	}
 	batch := p.o.Trash.Begin(p.path, p.o.Now())
-	var documents []string
 	warned := false
 	for _, r := range going {
 		if ctx.Err() != nil {
@@ -198,42 +204,35 @@ func (p *pass) take(ctx context.Context, s *survey) {
 			continue
 		}
 		p.report.Gone = append(p.report.Gone, Gone{r.name, r.info.Size(), r.used, r.why})
-		if r.kind == document {
-			documents = append(documents, r.name[len(docsDir)+1:])
-		}
 	}
 	p.problem(batch.Close()) //nolint:contextcheck // what was taken is to be on the disk
-	if len(documents) == 0 {
-		return
+}
+
+// foretell has the ledger remember what the index says of the documents that are to go,
+// before they do: the process may be killed in between. Documents stay if it cannot.
+func (p *pass) foretell(going []removal) []removal {
+	if !slices.ContainsFunc(going, func(r removal) bool { return r.kind == document }) {
+		return going
 	}
 	index, err := p.readIndex()
-	if err != nil {
-		p.problem(err)
-		return
-	}
-	for _, name := range documents {
-		if entry, ok := index.documents[name]; ok {
-			p.ledger.Dropped[name] = dropped{entry, p.o.Now()}
+	if err == nil {
+		for _, r := range going {
+			name := path.Base(r.name)
+			if entry, ok := index.documents[name]; r.kind == document && ok {
+				p.ledger.Dropped = append(p.ledger.Dropped, dropped{name, entry, p.o.Now()})
+			}
 		}
+		err = p.save()
 	}
-	// First what restoring needs: the process may be killed in between.
-	if err := p.save(); err != nil {
-		p.problem(err)
-		return
+	if err == nil {
+		return going
 	}
-	p.problem(p.changeIndex(func(all map[string]json.RawMessage) bool {
-		for _, name := range documents {
-			delete(all, name)
-		}
-		return true
-	}))
+	p.problem(fmt.Errorf("the document cache is left alone: %w", err))
+	return slices.DeleteFunc(going, func(r removal) bool { return r.kind == document })
 }
 
 // packHistory sets the history aside, and packs what was set aside by whomever.
 func (p *pass) packHistory(ctx context.Context, s *survey) {
-	if !p.dry {
-		p.problem(p.unlinkPacked(s))
-	}
 	for i, c := range s.ours {
 		if c.kind != liveHistory && c.kind != plainHistory || c.info.Size() == 0 {
 			continue

@@ -2,6 +2,7 @@ package janitor
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -97,25 +98,61 @@ func (f *folder) unpack(name string, read func(io.Reader) error) error {
 	return nil
 }
 
-// proveLines is nil if every line has the form, or was cut.
+// proveLines is nil if every line has the form, or was cut, and nothing stands behind
+// it: but for the next one, as a process may be killed just before it ends a line.
 func proveLines(r io.Reader, f form) error {
 	lines := bufio.NewReaderSize(r, 4<<10)
 	for n := 1; ; n++ {
-		line, more, err := lines.ReadLine()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if !f.whole.Match(line) && (more || !f.cut.Match(line)) {
-			return fmt.Errorf("line %d is not one of ours", n)
-		}
-		for more && err == nil { // the rest of a long line
-			_, more, err = lines.ReadLine()
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
+		o := object{ended: true}
+		for begun, more := false, true; more; {
+			var text []byte
+			var err error
+			if text, more, err = lines.ReadLine(); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			for len(text) > 0 {
+				if o.ended {
+					if begun && len(bytes.TrimSpace(text)) == 0 {
+						break
+					}
+					if !f.whole.Match(text) && (more || !f.cut.Match(text)) {
+						return fmt.Errorf("line %d is not one of ours", n)
+					}
+					o, begun = object{}, true
+				}
+				text = o.feed(text)
+			}
 		}
 	}
+}
+
+// object finds the end of a JSON object.
+type object struct {
+	depth           int
+	quoted, escaped bool
+	ended           bool
+}
+
+// feed goes on with text and returns what stands behind the object's end.
+func (o *object) feed(text []byte) []byte {
+	for i, c := range text {
+		switch {
+		case o.escaped:
+			o.escaped = false
+		case o.quoted:
+			o.escaped, o.quoted = c == '\\', c != '"'
+		case c == '"':
+			o.quoted = true
+		case c == '{' || c == '[':
+			o.depth++
+		case c == '}' || c == ']':
+			if o.depth--; o.depth == 0 {
+				o.ended = true
+				return text[i+1:]
+			}
+		}
+	}
+	return nil
 }

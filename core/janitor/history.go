@@ -246,15 +246,15 @@ func (r readerOf) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-// unlinkPacked takes away the temporary name that a packed history has besides its own
-// if a process was killed in between: a file with two names never goes.
-func (f *folder) unlinkPacked(s *survey) (err error) {
+// unlinkLeftovers takes away the temporary name that a file has besides its own if a
+// process was killed in between, while it was packed or put back: a file with two names
+// never goes.
+func (f *folder) unlinkLeftovers(s *survey) (err error) {
+	all := slices.Clone(s.ours)
 	s.ours = slices.DeleteFunc(s.ours, func(c file) bool {
-		m := packing.FindStringSubmatch(path.Base(c.name))
-		if c.kind != leftover || m == nil {
-			return false
-		}
-		if proper, failed := f.root.Lstat(path.Join(archiveDir, m[1])); failed != nil || !os.SameFile(proper, c.info) {
+		if c.kind != leftover || !slices.ContainsFunc(all, func(other file) bool {
+			return other.kind != leftover && path.Dir(other.name) == path.Dir(c.name) && os.SameFile(other.info, c.info)
+		}) {
 			return false
 		}
 		failed := f.root.Remove(c.name)

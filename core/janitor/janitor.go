@@ -114,7 +114,7 @@ func (j *Janitor) Open(directory, worktree string, set Settings) {
 			p.open = append(p.open, directory)
 		}
 		p.set = set
-		p.look = !set.Off
+		p.look = true
 		if set.Off {
 			p.used, p.due = false, time.Time{}
 		}
@@ -275,7 +275,7 @@ func (j *Janitor) work(ctx context.Context, p *project) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	p.passing, p.next = false, next
-	p.look = p.look || !set.Off // the folder may have come into being
+	p.look = true // the folder may have come into being
 	if p.used && !j.stopped {
 		j.arm(p)
 	}
@@ -355,8 +355,8 @@ func (j *Janitor) say(r Report, set Settings) {
 	}
 }
 
-// Gone is called when a directory has been closed for good. Its packages become what
-// the settings say, as far as ctx allows.
+// Gone is called when a directory was closed and is not to be opened again soon; if it
+// is open, it stays. Its packages become what the settings say, as far as ctx allows.
 func (j *Janitor) Gone(ctx context.Context, directory string) error {
 	j.mu.Lock()
 	var closing []*project
@@ -365,7 +365,9 @@ func (j *Janitor) Gone(ctx context.Context, directory string) error {
 		if i < 0 {
 			continue
 		}
-		p.open = slices.DeleteFunc(p.open, func(open string) bool { return open == directory })
+		if slices.Contains(p.open, directory) {
+			continue // again, meanwhile
+		}
 		if p.dirs = slices.Delete(p.dirs, i, i+1); len(p.dirs) == 0 {
 			delete(j.projects, path)
 			closing = append(closing, p)

@@ -12,7 +12,9 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +22,7 @@ import (
 )
 
 // maxLedger bounds the file of a ledger.
-const maxLedger = 4 << 20
+const maxLedger = 16 << 20
 
 // ledger is what is remembered of a folder between passes, of all processes. It
 // lies under the state folder: what people do not read has no place in theirs.
@@ -33,9 +35,9 @@ type ledger struct {
 	Made map[string]made `json:"made,omitempty"`
 	// Used is when a file was put back that had gone: a use that it does not show.
 	Used map[string]time.Time `json:"used,omitempty"`
-	// Dropped are entries that were taken out of the index of the document cache,
-	// by the names of the documents, which may come back.
-	Dropped map[string]dropped `json:"dropped,omitempty"`
+	// Dropped are entries that were taken out of the index of the document cache, the
+	// oldest first: the documents may come back.
+	Dropped []dropped `json:"dropped,omitempty"`
 }
 
 // made is a file as we wrote it.
@@ -47,6 +49,7 @@ type made struct {
 
 // dropped is an entry of the index of the document cache.
 type dropped struct {
+	Name  string          `json:"name"` // of the document
 	Entry json.RawMessage `json:"entry"`
 	At    time.Time       `json:"at"`
 }
@@ -121,9 +124,6 @@ func (j *Janitor) remembered(path string) (l ledger) {
 	if l.Used == nil {
 		l.Used = map[string]time.Time{}
 	}
-	if l.Dropped == nil {
-		l.Dropped = map[string]dropped{}
-	}
 	return l
 }
 
@@ -146,9 +146,13 @@ func key(path string) string {
 	return hex.EncodeToString(sum[:12])
 }
 
-// save writes the ledger down, whole or not at all.
+// save writes the ledger down, whole or not at all. Of entries that were dropped the
+// oldest are forgotten if it could not be read again otherwise.
 func (c *claim) save() error {
 	content, err := json.Marshal(c.ledger)
+	for ; err == nil && len(content) > maxLedger && len(c.ledger.Dropped) > 0; content, err = json.Marshal(c.ledger) {
+		c.ledger.Dropped = c.ledger.Dropped[(len(c.ledger.Dropped)+1)/2:]
+	}
 	if err != nil {
 		return err
 	}
@@ -173,11 +177,21 @@ func (l *ledger) forget(f *folder, before time.Time) {
 	}
 	maps.DeleteFunc(l.Made, func(name string, _ made) bool { return isGone(name) })
 	maps.DeleteFunc(l.Used, func(name string, _ time.Time) bool { return isGone(name) })
-	maps.DeleteFunc(l.Dropped, func(_ string, d dropped) bool { return d.At.Before(before) })
+	l.Dropped = slices.DeleteFunc(l.Dropped, func(d dropped) bool { return d.At.Before(before) })
 }
 
 // replace writes a file whole or not at all, and durably.
 func (f *folder) replace(name string, content []byte) error {
+	temporary, err := f.beside(name, content, time.Time{})
+	if err != nil {
+		return err
+	}
+	return f.rename(temporary, name)
+}
+
+// beside writes what is to become a file under a temporary name, with that time unless
+// it is zero.
+func (f *folder) beside(name string, content []byte, at time.Time) (string, error) {
 	mode := fs.FileMode(0o600)
 	if info, err := f.root.Lstat(name); err == nil {
 		mode = info.Mode().Perm()
@@ -187,14 +201,21 @@ func (f *folder) replace(name string, content []byte) error {
 		_, err := w.Write(content)
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil && !at.IsZero() {
+		if err = f.root.Chtimes(temporary, at, at); err != nil {
+			_ = f.root.Remove(temporary)
+		}
 	}
+	return temporary, err
+}
+
+// rename gives a temporary file its name, durably. Nothing is left of it if that fails.
+func (f *folder) rename(temporary, name string) error {
 	if err := f.root.Rename(temporary, name); err != nil {
 		_ = f.root.Remove(temporary)
 		return err
 	}
-	return f.sync(filepath.Dir(name))
+	return f.sync(path.Dir(name))
 }
 
 // create writes a new file and has it on the disk. Nothing is left of it if that

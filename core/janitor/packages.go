@@ -62,7 +62,7 @@ func (j *Janitor) tend(ctx context.Context, p *project) {
 	defer cancel()
 	defer context.AfterFunc(p.packages.closing, cancel)() //nolint:contextcheck // it ends with either
 	j.mu.Lock()
-	open := len(p.open) > 0
+	open := len(p.open) > 0 && !p.set.Off
 	j.mu.Unlock()
 	undone, err := p.packages.tend(ctx, open)
 	switch {
@@ -111,7 +111,8 @@ func (k *packages) tend(ctx context.Context, open bool) (undone bool, err error)
 	}
 	// First the watch: what comes after the look is heard.
 	watched := k.watchLocal()
-	if undone, err = modules.Regrow(ctx, f.root); err != nil || undone {
+	versioned := func(ctx context.Context) (func(string) bool, error) { return tracked(ctx, f.path) }
+	if undone, err = modules.Regrow(ctx, f.root, versioned); err != nil || undone {
 		k.unwatch()
 		return undone, err
 	}

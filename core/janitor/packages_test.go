@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/modules"
 )
@@ -41,6 +44,7 @@ func (s *scene) session(want Modules, work func(j *Janitor)) {
 	set.Modules = want
 	j.Open(s.dir, s.dir, set)
 	work(j)
+	j.Close(s.dir)
 	if err := j.Gone(s.Context(), s.dir); err != nil {
 		s.Error(err)
 	}
@@ -252,5 +256,100 @@ func TestAnOvergrownFolderIsSmallAltogether(t *testing.T) {
 			}
 			s.is(map[Modules]modules.State{Shrink: modules.Small, Remove: modules.Absent}[want], "the packages")
 		})
+	}
+}
+
+// README: packages stay if git tracks a package file.
+func TestPackagesStayIfGitTracksPackageJSON(t *testing.T) {
+	for _, want := range []Modules{Remove, Shrink} {
+		s := newScene(t)
+		s.installed()
+		for _, args := range [][]string{{"init", "-q"}, {"add", "-f", ".opencode/package.json"}} {
+			if out, err := exec.Command("git", append([]string{"-C", s.dir}, args...)...).CombinedOutput(); err != nil {
+				t.Fatal(string(out))
+			}
+		}
+		before := s.tree()
+		r, err := s.janitor.Packages(t.Context(), s.dir, want, false)
+		if err == nil || r.State != modules.Foreign {
+			t.Errorf("%s: %s, %v", want, r.State, err)
+		}
+		if diff := cmp.Diff(before, s.tree()); diff != "" {
+			t.Errorf("%s: %s", want, diff)
+		}
+	}
+}
+
+// A lock file that git tracks by now is its user's, too.
+func TestTheSmallLockThatGitTracksStays(t *testing.T) {
+	s := newScene(t)
+	s.installed()
+	s.session(Shrink, func(*Janitor) {})
+	for _, args := range [][]string{{"init", "-q"}, {"add", "-f", ".opencode/package-lock.json"}} {
+		if out, err := exec.Command("git", append([]string{"-C", s.dir}, args...)...).CombinedOutput(); err != nil {
+			t.Fatal(string(out))
+		}
+	}
+	s.write("plugin/p.ts", "export default {}", 0)
+	s.janitor.Open(s.dir, s.dir, Defaults())
+	s.turn(s.janitor)
+	s.janitor.Close(s.dir)
+	s.turn(s.janitor)
+	if _, err := os.Stat(filepath.Join(s.dir, ".opencode", "package-lock.json")); err != nil {
+		t.Error(err)
+	}
+}
+
+// A directory that was closed and is open again keeps its janitor, whenever it is
+// noticed that it was closed for long.
+func TestGoneComesTooLate(t *testing.T) {
+	s := newScene(t)
+	s.write("x", "", 0)
+	s.janitor.Open(s.dir, s.dir, Defaults())
+	s.janitor.Close(s.dir)
+	s.janitor.Open(s.dir, s.dir, Defaults()) // while Gone is on its way
+	if err := s.janitor.Gone(t.Context(), s.dir); err != nil {
+		t.Fatal(err)
+	}
+	s.janitor.Used(s.dir)
+	if p := s.janitor.projects[s.dir]; p == nil || p.due.IsZero() {
+		t.Error("nobody cleans it any more")
+	}
+}
+
+// turn does what Run does of packages until there is nothing to be done.
+func (s *scene) turn(j *Janitor) {
+	for {
+		p, look, _ := j.following()
+		if p == nil || !look {
+			return
+		}
+		j.tend(s.Context(), p)
+	}
+}
+
+// Turned off while it was closed for a moment, it holds and watches nothing.
+func TestTurnedOffItHoldsNothing(t *testing.T) {
+	s := newScene(t)
+	s.installed()
+	s.session(Shrink, func(*Janitor) {})
+	j := New(s.janitor.o)
+	set := Defaults()
+	set.Modules = Shrink
+	j.Open(s.dir, s.dir, set)
+	s.turn(j)
+	if watched, held := s.look(j); !watched || !held {
+		t.Fatal(watched, held)
+	}
+	j.Close(s.dir)
+	set.Off = true
+	j.Open(s.dir, s.dir, set)
+	s.turn(j)
+	if watched, _ := s.look(j); watched {
+		t.Error("it is watched")
+	}
+	j.Close(s.dir)
+	if err := j.Gone(t.Context(), s.dir); err != nil {
+		t.Error(err)
 	}
 }

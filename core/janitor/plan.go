@@ -104,6 +104,9 @@ func (p *planner) halve(s *survey) {
 		return
 	}
 	for _, c := range docs[:(len(docs)+1)/2] {
+		if p.inUse(c) {
+			continue
+		}
 		p.take(c, fmt.Sprintf("of the older half of a document cache of %s; %s are kept", Size(size), Size(p.set.DocumentBytes)))
 	}
 }
@@ -149,9 +152,20 @@ func (p *planner) limit(s *survey) {
 }
 
 // inUse reports whether a file may be written to now: the history, and an archive
-// of today, in whatever zone.
+// of today, in whatever zone. What somebody has put back is in use until it is old.
 func (p *planner) inUse(c file) bool {
-	return c.kind == liveHistory || c.kind == plainHistory || c.kind == taskArchive && p.now.Sub(c.used) < 48*time.Hour
+	age := p.set.ArchiveAge
+	switch c.kind {
+	case liveHistory, plainHistory:
+		return true
+	case taskArchive:
+		if p.now.Sub(c.used) < 48*time.Hour {
+			return true
+		}
+	case packedHistory:
+		age = p.set.HistoryAge
+	}
+	return !c.back.IsZero() && p.now.Sub(c.back) < age
 }
 
 // days tells a time that has passed.

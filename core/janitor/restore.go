@@ -3,12 +3,10 @@ package janitor
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 
 	"github.com/opencode-sidecar/opencode-sidecar/core/janitor/trash"
@@ -46,27 +44,14 @@ func (j *Janitor) Restore(ctx context.Context, project, batch, from string) (tra
 	}
 	defer c.release()
 	r, err := j.o.Trash.Restore(ctx, f.root, cmp.Or(from, f.path), batch)
-	documents := map[string]json.RawMessage{}
 	for _, item := range slices.Concat(r.Items, r.Already) { // those too that a process put back which was killed then
 		c.ledger.Used[item.Name] = j.o.Now()
-		if d, ok := c.ledger.Dropped[path.Base(item.Name)]; ok && path.Dir(item.Name) == docsDir {
-			documents[path.Base(item.Name)] = d.Entry
-		}
 	}
-	if len(documents) > 0 {
-		err = errors.Join(err, f.changeIndex(func(all map[string]json.RawMessage) bool {
-			changed := false
-			for name, entry := range documents {
-				if _, ok := all[name]; !ok {
-					all[name], changed = entry, true
-				}
-				delete(c.ledger.Dropped, name)
-			}
-			return changed
-		}))
+	if from != "" { // whose ledger has the entries of its documents
+		c.ledger.Dropped = append(c.ledger.Dropped, j.remembered(from).Dropped...)
 	}
 	if len(r.Items)+len(r.Already) > 0 {
-		err = errors.Join(err, c.save())
+		err = errors.Join(err, f.settle(&c.ledger), c.save())
 	}
 	return r, err
 }

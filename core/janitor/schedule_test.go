@@ -72,6 +72,7 @@ func TestPassesComeWithUseOnly(t *testing.T) {
 		s.janitor.Used(s.dir)
 		s.janitor.Close(s.dir)
 		s.janitor.Used(s.dir)
+		s.janitor.Close(s.dir)
 		if err := s.janitor.Gone(t.Context(), s.dir); err != nil {
 			t.Error(err)
 		}

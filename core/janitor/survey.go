@@ -55,6 +55,7 @@ type file struct {
 	kind kind
 	info fs.FileInfo
 	used time.Time // as recorded: its last change, its name, its index
+	back time.Time // when it was put back that had gone
 	doc  entry     // of a document
 }
 
@@ -68,6 +69,7 @@ type survey struct {
 	ours    []file
 	failed  []error // what could not be looked at, the first few
 	skipped int     // and how many more
+	theirs  []Stay  // what people have in the place of ours
 }
 
 var (
@@ -81,7 +83,9 @@ var (
 func (f *folder) survey(ctx context.Context, l ledger) (*survey, error) {
 	s := &survey{}
 	docs, err := f.readIndex()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if theirs, ok := errors.AsType[noIndex](err); ok {
+		s.theirs = append(s.theirs, Stay{indexName, theirs.Error()})
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.fail(fmt.Errorf("the document cache is left alone: %w", err))
 	}
 	apart := map[string]bool{} // repositories of their own, of which git says no files here
@@ -98,8 +102,8 @@ func (f *folder) survey(ctx context.Context, l ledger) (*survey, error) {
 			if err != nil || !info.Mode().IsRegular() {
 				return
 			}
-			c.info = info
-			for _, at := range []time.Time{info.ModTime(), l.Used[c.name]} {
+			c.info, c.back = info, l.Used[c.name]
+			for _, at := range []time.Time{info.ModTime(), c.back} {
 				if c.used.Before(at) {
 					c.used = at
 				}
@@ -125,7 +129,7 @@ func (s *survey) fail(err error) {
 func candidate(dir, name string, docs *index) (file, bool) {
 	c := file{name: path.Join(dir, name)}
 	day := ""
-	if (dir == tasksDir || dir == archiveDir || dir == docsDir) && trash.IsLeftover(name) || dir == archiveDir && packing.MatchString(name) {
+	if (dir == tasksDir || dir == archiveDir || dir == docsDir) && trash.IsLeftover(name) || dir == archiveDir && packing.MatchString(name) || dir == docsDir && indexing.MatchString(name) {
 		c.kind = leftover
 		return c, true
 	}

@@ -123,11 +123,10 @@ func (s *survey) files(folder *os.Root, tracked func(string) bool) error {
 		if s.Version == "" {
 			s.Version = v.version
 		}
-		kept := f.name == packageName || f.name == ignoreName
 		switch {
 		case v.exact && !tracked(f.name):
 			s.found[f.name] = content
-		case v.exact && !kept:
+		case v.exact && f.name != ignoreName: // which stays, and says nothing of the packages
 			s.because("%s is tracked by git", f.name)
 		}
 	}

@@ -130,7 +130,7 @@ func TestForeign(t *testing.T) {
 			if _, err := Shrink(t.Context(), f.root, nil); err == nil {
 				t.Error("shrunk")
 			}
-			if done, err := Regrow(t.Context(), f.root); done || err != nil {
+			if done, err := Regrow(t.Context(), f.root, untracked); done || err != nil {
 				t.Errorf("regrown: %v, %v", done, err)
 			}
 			if diff := cmp.Diff(before, f.names()); diff != "" {

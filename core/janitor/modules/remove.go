@@ -128,8 +128,9 @@ func write(folder *os.Root, name string, content []byte) error {
 // Regrow undoes the small form if the folder has a local plugin or tool, or
 // anything else that may import a package: then it removes the lock file that
 // [Shrink] wrote, and node_modules if it is empty, so that OpenCode installs at
-// its next start. It reports whether it did.
-func Regrow(ctx context.Context, folder *os.Root) (done bool, err error) {
+// its next start. It reports whether it did. A lock file that git tracks by now is left,
+// with an error that says what to do; tracked is called only if there is anything to undo.
+func Regrow(ctx context.Context, folder *os.Root, tracked func(context.Context) (func(name string) bool, error)) (done bool, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("undoing the small form of OpenCode's packages: %w", err)
@@ -144,6 +145,13 @@ func Regrow(ctx context.Context, folder *os.Root) (done bool, err error) {
 	users, err := users(ctx, folder)
 	if err != nil || len(users.local)+len(users.needs) == 0 {
 		return false, err
+	}
+	versioned, err := tracked(ctx)
+	if err != nil {
+		return false, err
+	}
+	if versioned(lockName) {
+		return false, fmt.Errorf("%s is tracked by git; `git rm` it, and OpenCode installs what is needed at its next start", lockName)
 	}
 	if err := folder.Remove(lockName); err != nil {
 		return false, err

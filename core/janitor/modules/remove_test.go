@@ -86,6 +86,11 @@ func TestRemoveNoticesChanges(t *testing.T) {
 	}
 }
 
+// untracked is a folder of which git tracks nothing.
+func untracked(context.Context) (func(string) bool, error) {
+	return func(string) bool { return false }, nil
+}
+
 func TestShrinkAndRegrow(t *testing.T) {
 	f := full(t, 4)
 	f.write(bunLockName, `{"workspaces":{"":{}}}`)
@@ -101,20 +106,20 @@ func TestShrinkAndRegrow(t *testing.T) {
 	if err != nil || r.State != Small || r.Version != "1.18.33" {
 		t.Errorf("again: %+v, %v", r, err)
 	}
-	if done, err := Regrow(t.Context(), f.root); done || err != nil {
+	if done, err := Regrow(t.Context(), f.root, untracked); done || err != nil {
 		t.Errorf("nobody needs it: %v, %v", done, err)
 	}
 	f.write("tool/a.ts", "")
 	if r := f.inspect(); r.State != Small || r.Shrinkable() == nil {
 		t.Errorf("%+v", r)
 	}
-	if done, err := Regrow(t.Context(), f.root); !done || err != nil {
+	if done, err := Regrow(t.Context(), f.root, untracked); !done || err != nil {
 		t.Errorf("%v, %v", done, err)
 	}
 	if diff := cmp.Diff([]string{".gitignore", "agent/reviewer.md", "package.json", "tool/a.ts"}, f.names()); diff != "" {
 		t.Error(diff)
 	}
-	if done, err := Regrow(t.Context(), f.root); done || err != nil {
+	if done, err := Regrow(t.Context(), f.root, untracked); done || err != nil {
 		t.Errorf("again: %v, %v", done, err)
 	}
 	if _, err := Shrink(t.Context(), f.root, nil); err == nil || f.has(lockName) {
@@ -159,7 +164,7 @@ func TestRegrowLeavesOtherLocks(t *testing.T) {
 			f := newFolder(t)
 			f.write("tool/a.ts", "import 'zod'")
 			f.write(lockName, content)
-			if done, err := Regrow(t.Context(), f.root); done || err != nil || !f.has(lockName) {
+			if done, err := Regrow(t.Context(), f.root, untracked); done || err != nil || !f.has(lockName) {
 				t.Errorf("%v, %v", done, err)
 			}
 		})
