@@ -3,8 +3,11 @@ package janitor
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -148,5 +151,93 @@ func TestAnOlderDocumentComesBackWithItsOwnEntry(t *testing.T) {
 	var e entry
 	if err := json.Unmarshal(x.documents["a.md"], &e); err != nil || e.Size != units(content) {
 		t.Errorf("the index says %d, it has %d (%v)", e.Size, units(content), err)
+	}
+}
+
+// A variable of git's, as a hook has it, does not hide what git tracks.
+func TestTheEnvironmentDoesNotHideWhatGitTracks(t *testing.T) {
+	s := newScene(t)
+	s.write("archive/tasks/tasks_2025-01-01.jsonl", seedTasks(1), 60*day)
+	other := t.TempDir()
+	for _, args := range [][]string{{"-C", s.dir, "init", "-q"}, {"-C", s.dir, "add", "-f", ".opencode"}, {"-C", other, "init", "-q"}} {
+		if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+			t.Fatal(string(out))
+		}
+	}
+	t.Setenv("GIT_DIR", filepath.Join(other, ".git"))
+	if r := s.clean(Defaults()); len(r.Gone) > 0 || r.Tracked != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A cache of which git tracks the index is a project's.
+func TestDocumentsOfATrackedIndexStay(t *testing.T) {
+	s := newScene(t)
+	cache(s)
+	for _, args := range [][]string{{"init", "-q"}, {"add", "-f", ".opencode/docs/_metadata.json"}} {
+		if out, err := exec.Command("git", append([]string{"-C", s.dir}, args...)...).CombinedOutput(); err != nil {
+			t.Fatal(string(out))
+		}
+	}
+	set := quiet()
+	set.DocumentBytes = 1
+	if r := s.clean(set); len(r.Gone) > 0 || r.Tracked != 2 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// What can come back no more need not be remembered.
+func TestEntriesAreRememberedAsLongAsTheTrash(t *testing.T) {
+	s := newScene(t)
+	cache(s)
+	set := quiet()
+	set.DocumentBytes = 1
+	s.clean(set)
+	folder := filepath.Join(s.dir, ".opencode")
+	if n := len(s.janitor.remembered(folder).Dropped); n != 1 {
+		t.Fatalf("%d are remembered", n)
+	}
+	set.DocumentBytes = 1 << 20
+	s.now = s.now.Add(set.TrashAge + time.Hour)
+	s.clean(set)
+	if n := len(s.janitor.remembered(folder).Dropped); n != 0 {
+		t.Errorf("%d are still remembered", n)
+	}
+}
+
+// A process that is killed after a document went, or came back, and before its index
+// says so, has the next pass say it.
+func TestTheIndexIsSettledAfterAKill(t *testing.T) {
+	s := newScene(t)
+	cache(s)
+	f, err := openFolder(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	full, err := f.read(indexName, maxIndex)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := quiet()
+	set.DocumentBytes = 1
+	s.clean(set)
+	set.DocumentBytes = 1 << 20
+	names := func() string {
+		x, err := f.readIndex()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(slices.Sorted(maps.Keys(x.documents)), " ")
+	}
+	s.write("docs/_metadata.json", string(full), 0) // as before it was changed
+	if s.clean(set); names() != "b.md" {
+		t.Errorf("after the document went: %s", names())
+	}
+	if _, err := s.trash.Restore(t.Context(), f.root, f.path, ""); err != nil { // and no word to the index
+		t.Fatal(err)
+	}
+	if s.clean(set); names() != "a.md b.md" {
+		t.Errorf("after it came back: %s", names())
 	}
 }

@@ -160,3 +160,65 @@ func TestFoldersUpToTheWorktree(t *testing.T) {
 		}
 	}
 }
+
+// next is when a pass would be due after one that is done now.
+func (s *scene) next(set Settings) time.Duration {
+	return s.janitor.once(s.Context(), s.dir, set).Sub(s.now)
+}
+
+// A clock that was set back does not stop the cleaning until it has caught up.
+func TestAClockThatWasSetBack(t *testing.T) {
+	s := newScene(t)
+	s.write("archive/tasks/tasks_2025-01-01.jsonl", seedTasks(1), 60*day)
+	c, err := s.janitor.claim(filepath.Join(s.dir, ".opencode"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range folderRules {
+		c.ledger.Last[r] = s.now.AddDate(1, 0, 0)
+	}
+	if err := c.save(); err != nil {
+		t.Fatal(err)
+	}
+	c.release()
+	s.next(Defaults())
+	if tree := s.tree(); len(tree) > 0 {
+		t.Errorf("left is %v", tree)
+	}
+}
+
+// Who finds that another process cleans looks again soon.
+func TestAFolderThatIsTakenIsLookedAtSoon(t *testing.T) {
+	s := newScene(t)
+	s.write("todo.md", "", 0)
+	c, err := s.janitor.claim(filepath.Join(s.dir, ".opencode"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.release()
+	if d := s.next(Defaults()); d != takenPause {
+		t.Errorf("it is due after %s", d)
+	}
+}
+
+// What is used during a pass has another one to come.
+func TestUseDuringAPassCounts(t *testing.T) {
+	s := newScene(t)
+	s.write("todo.md", "", 0)
+	set := Defaults()
+	set.Every[Checkpoint] = 0
+	for _, used := range []bool{true, false} {
+		s.janitor.o.Checkpoint = func(context.Context) error {
+			if used {
+				s.janitor.Used(s.dir)
+			}
+			return nil
+		}
+		s.janitor.Open(s.dir, s.dir, set)
+		p := s.janitor.projects[s.dir]
+		s.janitor.work(t.Context(), p)
+		if planned := !p.due.IsZero(); planned != used {
+			t.Errorf("used is %v, a pass is planned is %v", used, planned)
+		}
+	}
+}
