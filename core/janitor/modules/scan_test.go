@@ -139,13 +139,24 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// A hostile source costs no more than a moment.
+// A hostile source that is eight times as long takes about eight times as long to
+// read, and not 64 times.
 func TestScanIsLinear(t *testing.T) {
+	const short, factor = 64 << 10, 8
 	for _, unit := range []string{"import", "import ", "import{", "import/*", "export {a,", "require ", "require/**/", "import(`", "import'", "import//", "import type "} {
-		start := time.Now()
-		scan("a.ts", []byte(strings.Repeat(unit, maxSource/len(unit))))
-		if took := time.Since(start); took > 5*time.Second {
-			t.Errorf("%q: %v", unit, took)
+		// The best of some: others work on the machine, too.
+		best := func(size int) time.Duration {
+			source := []byte(strings.Repeat(unit, size/len(unit)))
+			least := time.Hour
+			for range 5 {
+				start := time.Now()
+				scan("a.ts", source)
+				least = min(least, time.Since(start))
+			}
+			return least
+		}
+		if once, more := best(short), best(factor*short); more > 3*factor*once {
+			t.Errorf("%q: %s for %d bytes, %s for %d", unit, once, short, more, factor*short)
 		}
 	}
 }
