@@ -162,7 +162,10 @@ func TestAfterACrashWhoWorksHasTheSlot(t *testing.T) {
 		r.begin(r.below(r.get(outer).Session, "short"))
 		r.begin(r.below(r.get(outer).Session, "long"))
 		r.sleep(1010 * time.Millisecond)
-		for r.host.Calls("CreateSession") < 3 {
+		for n := 0; r.host.Calls("CreateSession") < 3; n++ {
+			if n == 1000 {
+				t.Fatal("the second task does not begin")
+			}
 			time.Sleep(10 * time.Millisecond)
 		}
 		r.kill()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -113,6 +112,13 @@ func quiet() Settings {
 	return set
 }
 
+// dropping are quiet settings under which the older half of a document cache goes.
+func dropping() Settings {
+	set := quiet()
+	set.DocumentBytes = 1
+	return set
+}
+
 func TestOldArchivesGo(t *testing.T) {
 	s := newScene(t)
 	s.write("archive/tasks/tasks_2026-02-20.jsonl", seedTasks(3), 9*day)
@@ -195,15 +201,7 @@ func TestALargeDocumentCacheIsHalved(t *testing.T) {
 	if diff := cmp.Diff([]string{"docs/d4.md", "docs/d3.md", "docs/d2.md"}, gone(r)); diff != "" {
 		t.Errorf("%s\n%+v", diff, r.Stays)
 	}
-	f, err := openFolder(s.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.close()
-	x, err := f.readIndex()
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := s.indexed()
 	if diff := cmp.Diff([]string{"../todo.md", "_metadata.json", "d0.md", "d1.md", "d5.md", "gone.md"}, slices.Sorted(maps.Keys(x.documents))); diff != "" {
 		t.Error(diff)
 	}
@@ -217,16 +215,8 @@ func TestWhatGitTracksStays(t *testing.T) {
 	s.write("archive/tasks/tasks_2025-01-01.jsonl", seedTasks(3), 60*day)
 	s.write("archive/tasks/tasks_2025-01-02.jsonl", seedTasks(3), 60*day)
 	s.write("archive/todo_history.jsonl", seedHistory(0, 3), 60*day)
-	git := func(args ...string) {
-		t.Helper()
-		cmd := exec.CommandContext(t.Context(), "git", args...)
-		cmd.Dir = s.dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("git %q: %v\n%s", args, err, out)
-		}
-	}
-	git("init", "-q")
-	git("add", "-f", ".opencode/archive/tasks/tasks_2025-01-01.jsonl", ".opencode/archive/todo_history.jsonl")
+	s.git("init", "-q")
+	s.git("add", "-f", ".opencode/archive/tasks/tasks_2025-01-01.jsonl", ".opencode/archive/todo_history.jsonl")
 	r := s.clean(Defaults())
 	if diff := cmp.Diff([]string{"archive/tasks/tasks_2025-01-02.jsonl"}, gone(r)); diff != "" || len(r.Packed) > 0 {
 		t.Errorf("%s%q", diff, r.Packed)
@@ -372,13 +362,8 @@ func TestWhatIsPutBackCountsAsUsed(t *testing.T) {
 	if err != nil || len(back.Items) != 3 {
 		t.Fatalf("%+v, %v", back, err)
 	}
-	f, err := openFolder(s.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.close()
-	if x, err := f.readIndex(); err != nil || len(x.documents) != 4 {
-		t.Errorf("%v", err)
+	if n := len(s.indexed().documents); n != 4 {
+		t.Errorf("the index has %d documents", n)
 	}
 	s.now = s.now.Add(3 * day)
 	set.DocumentBytes = 1 << 20

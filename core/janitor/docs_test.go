@@ -3,11 +3,8 @@ package janitor
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,8 +21,7 @@ func cache(s *scene) {
 func TestRestoringIntoAnIndexOfNothing(t *testing.T) {
 	s := newScene(t)
 	cache(s)
-	set := quiet()
-	set.DocumentBytes = 1
+	set := dropping()
 	if n := len(s.clean(set).Gone); n != 1 {
 		t.Fatal(n)
 	}
@@ -40,8 +36,7 @@ func TestRestoringIntoAnIndexOfNothing(t *testing.T) {
 func TestRestoringDocumentsWithoutAnIndex(t *testing.T) {
 	s := newScene(t)
 	cache(s)
-	set := quiet()
-	set.DocumentBytes = 1
+	set := dropping()
 	s.clean(set)
 	if err := os.RemoveAll(filepath.Join(s.dir, ".opencode")); err != nil {
 		t.Fatal(err)
@@ -83,16 +78,12 @@ func TestTheIndexKeepsWhatIsAddedMeanwhile(t *testing.T) {
 		delete(all, "a.md")
 		return true
 	})
-	x, readErr := f.readIndex()
-	if readErr != nil {
-		t.Fatal(readErr)
-	}
-	if _, ok := x.documents["new.md"]; !ok {
-		t.Errorf("the new entry is lost (%v)", err)
+	if names := s.indexed().names(); err != nil || names != "new.md" {
+		t.Errorf("the index has %s, %v", names, err)
 	}
 }
 
-// What is saved can be read again.
+// What is saved can be read again; the oldest entries are forgotten for that.
 func TestALargeLedgerIsRemembered(t *testing.T) {
 	s := newScene(t)
 	f := s.dir + "/.opencode"
@@ -105,19 +96,35 @@ func TestALargeLedgerIsRemembered(t *testing.T) {
 		c.ledger.Dropped = append(c.ledger.Dropped, dropped{fmt.Sprintf("https___example_com_path_path_path_%05d.md", i), entry, time.Now()})
 	}
 	if err := c.save(); err != nil {
-		t.Log(err)
+		t.Error(err)
 	}
 	c.release()
 	if n := len(s.janitor.remembered(f).Dropped); n != 2*maxCandidates {
 		t.Errorf("%d are remembered", n)
+	}
+
+	if c, err = s.janitor.claim(f); err != nil {
+		t.Fatal(err)
+	}
+	defer c.release()
+	newest := c.ledger.Dropped[len(c.ledger.Dropped)-1]
+	for range 3 {
+		c.ledger.Dropped = append(c.ledger.Dropped, c.ledger.Dropped...)
+	}
+	all := len(c.ledger.Dropped)
+	if err := c.save(); err != nil {
+		t.Error(err)
+	}
+	left := s.janitor.remembered(f).Dropped
+	if n := len(left); n == all || n < maxCandidates || left[n-1].Name != newest.Name {
+		t.Errorf("%d of %d are remembered", n, all)
 	}
 }
 
 // The entry that comes back is that of the document which comes back.
 func TestAnOlderDocumentComesBackWithItsOwnEntry(t *testing.T) {
 	s := newScene(t)
-	set := quiet()
-	set.DocumentBytes = 1
+	set := dropping()
 	fetch := func(body string) {
 		docs := map[string]any{}
 		s.document(docs, "a.md", "A", body, 60*day)
@@ -135,21 +142,12 @@ func TestAnOlderDocumentComesBackWithItsOwnEntry(t *testing.T) {
 	if _, err := s.janitor.Restore(t.Context(), s.dir, batches[0].Batch, ""); err != nil {
 		t.Fatal(err)
 	}
-	f, err := openFolder(s.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.close()
-	x, err := f.readIndex()
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := f.read("docs/a.md", maxDocument)
+	content, err := os.ReadFile(filepath.Join(s.dir, ".opencode", "docs", "a.md"))
 	if err != nil || !strings.Contains(string(content), "the first") {
 		t.Fatal(string(content), err)
 	}
 	var e entry
-	if err := json.Unmarshal(x.documents["a.md"], &e); err != nil || e.Size != units(content) {
+	if err := json.Unmarshal(s.indexed().documents["a.md"], &e); err != nil || e.Size != units(content) {
 		t.Errorf("the index says %d, it has %d (%v)", e.Size, units(content), err)
 	}
 }
@@ -159,11 +157,9 @@ func TestTheEnvironmentDoesNotHideWhatGitTracks(t *testing.T) {
 	s := newScene(t)
 	s.write("archive/tasks/tasks_2025-01-01.jsonl", seedTasks(1), 60*day)
 	other := t.TempDir()
-	for _, args := range [][]string{{"-C", s.dir, "init", "-q"}, {"-C", s.dir, "add", "-f", ".opencode"}, {"-C", other, "init", "-q"}} {
-		if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
-			t.Fatal(string(out))
-		}
-	}
+	s.git("init", "-q")
+	s.git("add", "-f", ".opencode")
+	s.git("init", "-q", other)
 	t.Setenv("GIT_DIR", filepath.Join(other, ".git"))
 	if r := s.clean(Defaults()); len(r.Gone) > 0 || r.Tracked != 1 {
 		t.Errorf("%+v", r)
@@ -174,13 +170,9 @@ func TestTheEnvironmentDoesNotHideWhatGitTracks(t *testing.T) {
 func TestDocumentsOfATrackedIndexStay(t *testing.T) {
 	s := newScene(t)
 	cache(s)
-	for _, args := range [][]string{{"init", "-q"}, {"add", "-f", ".opencode/docs/_metadata.json"}} {
-		if out, err := exec.Command("git", append([]string{"-C", s.dir}, args...)...).CombinedOutput(); err != nil {
-			t.Fatal(string(out))
-		}
-	}
-	set := quiet()
-	set.DocumentBytes = 1
+	s.git("init", "-q")
+	s.git("add", "-f", ".opencode/docs/_metadata.json")
+	set := dropping()
 	if r := s.clean(set); len(r.Gone) > 0 || r.Tracked != 2 {
 		t.Errorf("%+v", r)
 	}
@@ -190,8 +182,7 @@ func TestDocumentsOfATrackedIndexStay(t *testing.T) {
 func TestEntriesAreRememberedAsLongAsTheTrash(t *testing.T) {
 	s := newScene(t)
 	cache(s)
-	set := quiet()
-	set.DocumentBytes = 1
+	set := dropping()
 	s.clean(set)
 	folder := filepath.Join(s.dir, ".opencode")
 	if n := len(s.janitor.remembered(folder).Dropped); n != 1 {
@@ -219,17 +210,10 @@ func TestTheIndexIsSettledAfterAKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := quiet()
-	set.DocumentBytes = 1
+	set := dropping()
 	s.clean(set)
 	set.DocumentBytes = 1 << 20
-	names := func() string {
-		x, err := f.readIndex()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Join(slices.Sorted(maps.Keys(x.documents)), " ")
-	}
+	names := func() string { return s.indexed().names() }
 	s.write("docs/_metadata.json", string(full), 0) // as before it was changed
 	if s.clean(set); names() != "b.md" {
 		t.Errorf("after the document went: %s", names())

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 // alone runs the test again in a process that may mount what nobody else sees, and
@@ -28,20 +30,7 @@ func alone(t *testing.T) bool {
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), mark+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	var said strings.Builder
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Logf("no file system of our own: %v", err)
-		return false
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%v: %s", err, said.String())
-	}
+	proctest.Apart(t, cmd)
 	return false
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -264,11 +263,8 @@ func TestPackagesStayIfGitTracksPackageJSON(t *testing.T) {
 	for _, want := range []Modules{Remove, Shrink} {
 		s := newScene(t)
 		s.installed()
-		for _, args := range [][]string{{"init", "-q"}, {"add", "-f", ".opencode/package.json"}} {
-			if out, err := exec.Command("git", append([]string{"-C", s.dir}, args...)...).CombinedOutput(); err != nil {
-				t.Fatal(string(out))
-			}
-		}
+		s.git("init", "-q")
+		s.git("add", "-f", ".opencode/package.json")
 		before := s.tree()
 		r, err := s.janitor.Packages(t.Context(), s.dir, want, false)
 		if err == nil || r.State != modules.Foreign {
@@ -285,11 +281,8 @@ func TestTheSmallLockThatGitTracksStays(t *testing.T) {
 	s := newScene(t)
 	s.installed()
 	s.session(Shrink, func(*Janitor) {})
-	for _, args := range [][]string{{"init", "-q"}, {"add", "-f", ".opencode/package-lock.json"}} {
-		if out, err := exec.Command("git", append([]string{"-C", s.dir}, args...)...).CombinedOutput(); err != nil {
-			t.Fatal(string(out))
-		}
-	}
+	s.git("init", "-q")
+	s.git("add", "-f", ".opencode/package-lock.json")
 	s.write("plugin/p.ts", "export default {}", 0)
 	s.janitor.Open(s.dir, s.dir, Defaults())
 	s.turn(s.janitor)

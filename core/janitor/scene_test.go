@@ -8,8 +8,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +152,34 @@ func (s *scene) document(index map[string]any, name, title, body string, ago tim
 	content := fmt.Sprintf("# %s\n\n> Source: https://example.com/%s\n> Cached: %s\n\n---\n\n%s", title, name, at, body)
 	s.write("docs/"+name, content, ago)
 	index[name] = map[string]any{"url": "https://example.com/" + name, "title": title, "fetchedAt": at, "expiresAt": at, "size": units([]byte(content))}
+}
+
+// indexed is what the index of the cache says now.
+func (s *scene) indexed() *index {
+	s.Helper()
+	f, err := openFolder(s.dir)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer f.close()
+	x, err := f.readIndex()
+	if err != nil {
+		s.Fatal(err)
+	}
+	return x
+}
+
+// names are the documents of an index.
+func (x *index) names() string { return strings.Join(slices.Sorted(maps.Keys(x.documents)), " ") }
+
+// git runs git in the project.
+func (s *scene) git(args ...string) {
+	s.Helper()
+	cmd := exec.CommandContext(s.Context(), "git", args...)
+	cmd.Dir, cmd.Env = s.dir, withoutGit(os.Environ())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.Fatalf("git %q: %v\n%s", args, err, out)
+	}
 }
 
 func (s *scene) index(documents map[string]any) {

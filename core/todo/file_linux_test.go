@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
 // asNobody runs f on a thread that has no more rights on files than any user,
@@ -117,7 +119,7 @@ func TestAPipeIsNotWaitedFor(t *testing.T) {
 
 func TestTheOwnerStays(t *testing.T) {
 	if os.Geteuid() != 0 {
-		return // only root can give files away
+		proctest.Lacks(t, "root, who alone can give files away")
 	}
 	w := newWorktree(t, "- [ ] a\n")
 	w.must(os.Chown(w.path(Path), 1234, 5678))

@@ -7,26 +7,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/opencode-sidecar/opencode-sidecar/core/proc/proctest"
 )
 
-// mounted plays a part in a process that may mount what only it sees. On a machine
-// that lets nobody do so, the test says so and has nothing to look at.
+// mounted plays a part in a process that may mount what only it sees.
 func mounted(t *testing.T, part string) {
 	p := newProject(t, nil)
 	p.must(os.MkdirAll(p.place, 0o700))
-	cmd, complaint := another(part, p)
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	if err := cmd.Start(); err != nil {
-		t.Logf("no file system of our own: %v", err)
-		return
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%v: %s", err, complaint)
-	}
+	cmd, _ := another(part, p)
+	proctest.Apart(t, cmd)
 }
 
 func TestAFullDiskLeavesTheOriginals(t *testing.T)   { mounted(t, "small") }

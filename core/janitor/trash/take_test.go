@@ -67,8 +67,7 @@ func TestWhatIsTakenComesBackAsItWas(t *testing.T) {
 
 func TestNamesMayHoldAnyByte(t *testing.T) {
 	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
-		t.Log("such names cannot be had on this system")
-		return
+		t.Skip("such names cannot be had on this system")
 	}
 	files := map[string]string{}
 	for i, name := range []string{

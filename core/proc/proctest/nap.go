@@ -1,6 +1,6 @@
-// Package proctest has what tests of process trees share: processes that only one
-// test runs, a way to find them that is not the one under test, and a way to wait
-// for what other processes do.
+// Package proctest has what tests that start processes share: ones that only one test
+// runs, a way to find them that is not the one under test, a way to wait for what
+// other processes do, and one to have them mount what only they see.
 package proctest
 
 import (
